@@ -1,0 +1,388 @@
+"""Everything that MARSYS raises, in one tree.
+
+* MarsysError
+    + CriticalError            no agent can mend it: the caller has to act
+        - ConfigError          settings, all problems at once, each with its path
+            . TopologyError    a graph that cannot run
+            . SettingsError    a plugin's own section
+            . PluginError      a plugin that was asked for and cannot be had
+            . UnknownName      a name that nothing provides, with the nearest ones
+        - GuardRefused         a guard said no, or broke
+    + RecoverableError         it may go well next time: network, overload, rate limit
+    + RunError                 how an agent's work ended; found in `RunResult.error`
+        - AgentError           an agent's own code raised, or it said `Fail`
+        - ActionError          an action the topology does not allow, or none at all
+        - ConvergenceError     a join whose policy was not met; `.failures` has every child's error
+        - ValueRefused         a value that cannot be recorded as plain data
+        - LimitError           a limit was reached; `.limit` names it
+        - Timeout              a deadline passed
+            . RunTimeout
+            . BranchTimeout
+            . JoinTimeout
+            . StepTimeout
+            . ModelTimeout
+            . ToolTimeout
+        - UserUnavailable      a person was asked, and no channel leads to one
+        - Cancelled            a branch or run that was cancelled from outside
+    + ModelError               what a model or its provider did; `.kind`, `.retryable`, `.retry_after`
+    + ToolError                a tool call that went wrong; the model sees it as a result
+    + PluginUnavailable        raised by a plugin that lacks something; the text is the remedy
+    + MaxRetriesExceeded       for callers' own retry loops; MARSYS never raises it
+    + LifecycleError           something closed was used, or something open was changed
+    + InternalError            our bug: please report it
+
+`CriticalError` and `RecoverableError` are also for agents and tools to raise. Every type takes any
+message or none; the engine adds the place.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from marsys_core.orchestra import RunResult
+
+__all__ = [
+    "ActionError",
+    "AgentError",
+    "BranchTimeout",
+    "Cancelled",
+    "ConfigError",
+    "ConvergenceError",
+    "CriticalError",
+    "ErrorClass",
+    "GuardRefused",
+    "InternalError",
+    "JoinTimeout",
+    "LifecycleError",
+    "LimitError",
+    "MarsysError",
+    "MaxRetriesExceeded",
+    "ModelError",
+    "ModelErrorKind",
+    "ModelTimeout",
+    "Place",
+    "PluginError",
+    "PluginUnavailable",
+    "RecoverableError",
+    "RunError",
+    "RunTimeout",
+    "SettingsError",
+    "StepTimeout",
+    "Timeout",
+    "ToolError",
+    "ToolTimeout",
+    "TopologyError",
+    "UnknownName",
+    "UserUnavailable",
+    "ValueRefused",
+    "nearest",
+]
+
+
+class ErrorClass(enum.Enum):
+    """What an error means for the caller of a run; `marsys_classify_error` returns one."""
+
+    FAILURE = "failure"
+    """The agents' work ended badly: it is in the result, and nothing is raised."""
+    RECOVERABLE = "recoverable"
+    """It may go well next time; retried, then raised as `RecoverableError`."""
+    CRITICAL = "critical"
+    """Nobody inside the run can mend it; raised as `CriticalError`, never retried."""
+
+
+class Place:
+    """Where in a run something went wrong: branch path, node and step, as far as they are known."""
+
+    __slots__ = ("branch", "node", "step")
+
+    def __init__(self, branch: str = "", node: str = "", step: int = 0) -> None:
+        self.branch, self.node, self.step = branch, node, step
+
+    def __str__(self) -> str:
+        parts = [f"branch {self.branch}" if self.branch else "", f"node {self.node!r}" if self.node else ""]
+        parts.append(f"step {self.step}" if self.step else "")
+        return ", ".join(part for part in parts if part)
+
+    def __repr__(self) -> str:
+        return f"Place({self.branch!r}, {self.node!r}, {self.step})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Place):
+            return NotImplemented
+        return (self.branch, self.node, self.step) == (other.branch, other.node, other.step)
+
+    def __hash__(self) -> int:
+        return hash((self.branch, self.node, self.step))
+
+
+class MarsysError(Exception):
+    """The root of the tree. `place` says where in a run it happened, once the engine knows."""
+
+    place: Place | None = None
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.place is None or not (where := str(self.place)):
+            return text
+        return f"{text} (at {where})" if text else f"at {where}"
+
+
+class CriticalError(MarsysError):
+    """No agent can mend it: bad keys, a missing extra, bad configuration, a guard's refusal.
+
+    Raised by `Orchestra.run`; an agent or a tool may raise it too. `result` is what the run came to,
+    or None where it never started.
+    """
+
+    result: RunResult | None = None
+
+
+class RecoverableError(MarsysError):
+    """The same call may go well later: network, overload, rate limit. Raised after the retries.
+
+    Raised by `Orchestra.run`; an agent or a tool may raise it too. `result` is what the run came to.
+    """
+
+    result: RunResult | None = None
+
+
+class ConfigError(CriticalError):
+    """Settings that cannot be honoured.
+
+    Args:
+        message: One problem, or the headline of several.
+        problems: Each problem with its path, for example ``"unknown field 'max_stpes' @ $.limits"``.
+    """
+
+    def __init__(self, message: str = "", problems: Iterable[str] = ()) -> None:
+        self.problems: tuple[str, ...] = tuple(problems)
+        lines = [message] if message else []
+        lines += [f"  - {problem}" for problem in self.problems]
+        super().__init__("\n".join(lines))
+
+
+class TopologyError(ConfigError):
+    """A graph that cannot run; every problem at once, each naming the nodes and the fix."""
+
+
+class SettingsError(ConfigError):
+    """A plugin's own section of the configuration is wrong."""
+
+
+class PluginError(ConfigError):
+    """A plugin that was asked for is broken, blocked, missing, or clashes with another."""
+
+
+class UnknownName(ConfigError):
+    """Nothing provides this name.
+
+    Args:
+        kind: What was looked for, for example ``"model"``.
+        name: The name that is unknown.
+        known: The names there are; the nearest is suggested.
+        hint: What else to say, for example why a plugin is not there.
+    """
+
+    def __init__(self, kind: str = "", name: str = "", known: Iterable[str] = (), hint: str = "") -> None:
+        self.kind, self.name, self.known = kind, name, tuple(sorted(known))
+        message = f"no {kind} is called {name!r}" if name else kind
+        if name:
+            listed = ", ".join(self.known) if self.known else "none"
+            message += f"; there are: {listed}.{nearest(name, self.known)}"
+        super().__init__(f"{message} {hint}" if hint else message)
+
+
+class GuardRefused(CriticalError):
+    """A guard refused the input, or raised, which counts as a refusal."""
+
+
+class RunError(MarsysError):
+    """How an agent's work ended badly; in `RunResult.error` and raised by `RunResult.unwrap`."""
+
+
+class AgentError(RunError):
+    """An agent's own code raised (the exception is `__cause__`), or the agent said `Fail`."""
+
+
+class ActionError(RunError):
+    """An action that cannot be done: malformed, along an edge that is not there, or none at all.
+
+    Args:
+        message: What was wrong with it.
+        reply: The last reply of the agent, for diagnosis.
+    """
+
+    def __init__(self, message: str = "", reply: Any = None) -> None:
+        super().__init__(message)
+        self.reply = reply
+
+
+class ConvergenceError(RunError):
+    """A join's policy was not met.
+
+    Args:
+        message: Which policy, and what arrived.
+        failures: The errors of the children, in the order of the calls.
+    """
+
+    def __init__(self, message: str = "", failures: Sequence[BaseException] = ()) -> None:
+        super().__init__(message)
+        self.failures = tuple(failures)
+
+
+class ValueRefused(RunError):
+    """A value that cannot be recorded as plain data: its type, its depth or its size."""
+
+
+class LimitError(RunError):
+    """A limit was reached.
+
+    Args:
+        message: What happened.
+        limit: The name of the limit, for example ``"max_steps"``.
+    """
+
+    def __init__(self, message: str = "", limit: str = "") -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class Timeout(RunError):
+    """A deadline passed. `limit` names the setting and `seconds` its value."""
+
+    def __init__(self, message: str = "", limit: str = "", seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.limit, self.seconds = limit, seconds
+
+
+class RunTimeout(Timeout):
+    """The whole run took longer than `timeout`."""
+
+
+class BranchTimeout(Timeout):
+    """One branch took longer than `branch_timeout`."""
+
+
+class JoinTimeout(Timeout):
+    """A join waited longer than `convergence_timeout`."""
+
+
+class StepTimeout(Timeout):
+    """One step took longer than `step_timeout`."""
+
+
+class ModelTimeout(Timeout):
+    """One model call took longer than `model_timeout`."""
+
+
+class ToolTimeout(Timeout):
+    """One tool call took longer than its limit."""
+
+
+class UserUnavailable(RunError):
+    """A person was asked and there is no channel to one; the run never blocks for ever."""
+
+
+class Cancelled(RunError):
+    """A branch or a run that was cancelled; only ever found in a result, never raised by a run."""
+
+
+class ModelErrorKind(enum.Enum):
+    """What went wrong at a model, in words that do not depend on the provider."""
+
+    AUTHENTICATION = "authentication"
+    PERMISSION = "permission"
+    NOT_FOUND = "not_found"
+    BAD_REQUEST = "bad_request"
+    CONTEXT_TOO_LONG = "context_too_long"
+    RATE_LIMIT = "rate_limit"
+    QUOTA = "quota"
+    OVERLOADED = "overloaded"
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    CONTENT_FILTER = "content_filter"
+    REFUSAL = "refusal"
+    EMPTY = "empty"
+    MALFORMED = "malformed"
+
+
+_RETRYABLE = frozenset(
+    {
+        ModelErrorKind.RATE_LIMIT,
+        ModelErrorKind.OVERLOADED,
+        ModelErrorKind.TIMEOUT,
+        ModelErrorKind.NETWORK,
+    }
+)
+_CRITICAL = frozenset(
+    {
+        ModelErrorKind.AUTHENTICATION,
+        ModelErrorKind.PERMISSION,
+        ModelErrorKind.NOT_FOUND,
+        ModelErrorKind.QUOTA,
+    }
+)
+
+
+class ModelError(MarsysError):
+    """A model call that went wrong, classified.
+
+    Args:
+        message: The provider's own words, kept.
+        kind: What it was.
+        retryable: Whether the same request may go well later; by default it follows from `kind`.
+        retry_after: Seconds that the provider asked to wait, or None.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        kind: ModelErrorKind = ModelErrorKind.MALFORMED,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retryable = kind in _RETRYABLE if retryable is None else retryable
+        self.retry_after = retry_after
+
+    @property
+    def error_class(self) -> ErrorClass:
+        """What this means for the caller of the run."""
+        if self.retryable:
+            return ErrorClass.RECOVERABLE
+        return ErrorClass.CRITICAL if self.kind in _CRITICAL else ErrorClass.FAILURE
+
+
+class ToolError(MarsysError):
+    """A tool call that went wrong; raised by a tool to tell the model, which sees it as a result."""
+
+
+class PluginUnavailable(MarsysError):
+    """Raised by a plugin that lacks something. The text is the remedy: ``pip install marsys-core[redis]``."""
+
+
+class MaxRetriesExceeded(MarsysError):
+    """For callers' own retry loops; MARSYS itself never raises it."""
+
+
+class LifecycleError(MarsysError):
+    """Something was used after it was closed, or changed after it was frozen."""
+
+
+class InternalError(MarsysError):
+    """A bug in MARSYS. Please report it with the traceback."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the known names nearest to `name`, or an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    if not close:
+        return ""
+    return f" Did you mean {' or '.join(repr(match) for match in close)}?"

@@ -1,0 +1,1 @@
+"""MARSYS: the public names of the engine and its standard plugins."""
