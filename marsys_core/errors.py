@@ -42,7 +42,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from marsys_core.orchestra import RunResult
+    from marsys_core.results import RunResult
 
 __all__ = [
     "ActionError",
@@ -78,7 +78,11 @@ __all__ = [
     "UnknownName",
     "UserUnavailable",
     "ValueRefused",
+    "class_of",
     "nearest",
+    "placed",
+    "told",
+    "worst",
 ]
 
 
@@ -119,9 +123,15 @@ class Place:
 
 
 class MarsysError(Exception):
-    """The root of the tree. `place` says where in a run it happened, once the engine knows."""
+    """The root of the tree.
+
+    Attributes:
+        place: Where in a run it happened, once the engine knows.
+        error_class: What it means for the caller of the run.
+    """
 
     place: Place | None = None
+    error_class: ErrorClass = ErrorClass.FAILURE
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -137,6 +147,7 @@ class CriticalError(MarsysError):
     or None where it never started.
     """
 
+    error_class = ErrorClass.CRITICAL
     result: RunResult | None = None
 
 
@@ -146,6 +157,7 @@ class RecoverableError(MarsysError):
     Raised by `Orchestra.run`; an agent or a tool may raise it too. `result` is what the run came to.
     """
 
+    error_class = ErrorClass.RECOVERABLE
     result: RunResult | None = None
 
 
@@ -187,12 +199,16 @@ class UnknownName(ConfigError):
     """
 
     def __init__(self, kind: str = "", name: str = "", known: Iterable[str] = (), hint: str = "") -> None:
-        self.kind, self.name, self.known = kind, name, tuple(sorted(known))
+        self.kind, self.name, self.known, self.hint = kind, name, tuple(sorted(known)), hint
         message = f"no {kind} is called {name!r}" if name else kind
         if name:
             listed = ", ".join(self.known) if self.known else "none"
             message += f"; there are: {listed}.{nearest(name, self.known)}"
         super().__init__(f"{message} {hint}" if hint else message)
+
+    def asked_by(self, who: str) -> UnknownName:
+        """Return the same error with who gave the name, for example ``"agent 'Writer'"``."""
+        return UnknownName(self.kind, self.name, self.known, f"{self.hint} ({who})".strip())
 
 
 class GuardRefused(CriticalError):
@@ -231,6 +247,7 @@ class ConvergenceError(RunError):
     def __init__(self, message: str = "", failures: Sequence[BaseException] = ()) -> None:
         super().__init__(message)
         self.failures = tuple(failures)
+        self.error_class = worst(class_of(error) for error in failures)
 
 
 class ValueRefused(RunError):
@@ -349,13 +366,10 @@ class ModelError(MarsysError):
         self.kind = kind
         self.retryable = kind in _RETRYABLE if retryable is None else retryable
         self.retry_after = retry_after
-
-    @property
-    def error_class(self) -> ErrorClass:
-        """What this means for the caller of the run."""
         if self.retryable:
-            return ErrorClass.RECOVERABLE
-        return ErrorClass.CRITICAL if self.kind in _CRITICAL else ErrorClass.FAILURE
+            self.error_class = ErrorClass.RECOVERABLE
+        elif kind in _CRITICAL:
+            self.error_class = ErrorClass.CRITICAL
 
 
 class ToolError(MarsysError):
@@ -386,3 +400,43 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if not close:
         return ""
     return f" Did you mean {' or '.join(repr(match) for match in close)}?"
+
+
+def told(error: BaseException) -> str:
+    """Return the text of `error`, also where its own code fails to give one."""
+    try:
+        return str(error)
+    except Exception as failed:
+        return f"({type(error).__name__} whose text cannot be had: {type(failed).__name__})"
+
+
+def class_of(error: BaseException) -> ErrorClass:
+    """Return what `error` means for the caller of a run; only MARSYS' own errors say."""
+    found = getattr(error, "error_class", None) if isinstance(error, MarsysError) else None
+    return found if isinstance(found, ErrorClass) else ErrorClass.FAILURE
+
+
+def placed(error: BaseException, place: Place, *, anew: bool = False) -> BaseException:
+    """Return `error` with its place in the run, or an `AgentError` about it where it takes none.
+
+    Args:
+        error: What was raised.
+        place: Where.
+        anew: Whether a place that it has already gives way.
+    """
+    if not isinstance(error, MarsysError):
+        return error
+    try:
+        if anew or error.place is None:
+            error.place = place
+    except Exception:
+        about = AgentError(f"{type(error).__name__}: {told(error)}")
+        about.place, about.error_class, about.__cause__ = place, class_of(error), error
+        return about
+    return error
+
+
+def worst(classes: Iterable[ErrorClass]) -> ErrorClass:
+    """Return the gravest of `classes`; of none, `ErrorClass.FAILURE`."""
+    order = (ErrorClass.FAILURE, ErrorClass.RECOVERABLE, ErrorClass.CRITICAL)
+    return max(classes, key=order.index, default=ErrorClass.FAILURE)

@@ -1,0 +1,112 @@
+"""What a step sees of its run: the `context` of `_run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from marsys_core.actions import Action, Invoke
+    from marsys_core.memory import ConversationMemory
+    from marsys_core.messages import Message, ToolCall
+    from marsys_core.models import Model, ModelResponse, Sampling, ToolSpec
+    from marsys_core.orchestrator import Offer
+    from marsys_core.tools import Tool
+
+__all__ = ["Context"]
+
+
+class Context(Protocol):
+    """A step's view of its run, handed to `_run`. It lives as long as the step.
+
+    Attributes:
+        task: The run's original task.
+        run_id: The run.
+        session_id: The session that the run belongs to, or an empty string.
+        branch_id: The branch, for example ``0.1``.
+        node: The node at which the step is taken.
+        step: Which step of its branch this is, from 1.
+        data: What the caller gave the run as ``context=``.
+        notes: What was wrong with the last reply, where the step is taken again because of it.
+        max_tool_rounds: How many replies of a model one step may take.
+        offered: What this agent may do besides answering.
+        memory: The agent's conversation along this branch.
+    """
+
+    task: Any
+    run_id: str
+    session_id: str
+    branch_id: str
+    node: str
+    step: int
+    data: Mapping[str, Any]
+    notes: Sequence[str]
+    max_tool_rounds: int
+
+    @property
+    def offered(self) -> Offer:
+        """What this agent may do besides answering."""
+
+    @property
+    def memory(self) -> ConversationMemory:
+        """The agent's conversation along this branch."""
+
+    def __getitem__(self, key: str) -> Any: ...
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return what the caller gave under `key`."""
+
+    def incoming(self) -> Sequence[Message]:
+        """Return what was handed over as messages: the answers to the agent's own calls, or a user's turn."""
+
+    def tool_specs(self) -> Sequence[ToolSpec]:
+        """Return the agent's own tools, as a model sees them."""
+
+    def reserved_specs(self) -> Sequence[ToolSpec]:
+        """Return the reserved tools that are offered here; none where the model cannot call tools."""
+
+    def comes_back(self, action: Invoke) -> bool:
+        """Whether the branch will be back at this node with the answers to `action`, if all goes well."""
+
+    def handed_over(self, action: Action) -> str:
+        """Say in a few words where `action` leads, as the answer to the call that named it."""
+
+    async def generate(
+        self,
+        messages: str | Sequence[Message] | None = None,
+        *,
+        model: str | Model | None = None,
+        system: str = "",
+        tools: Sequence[Tool | ToolSpec] = (),
+        output_schema: Mapping[str, Any] | None = None,
+        sampling: Sampling | None = None,
+    ) -> ModelResponse:
+        """Ask a model, through the run's limits, middleware and journal.
+
+        Args:
+            messages: A question, or a conversation; the agent's own memory by default.
+            model: Another model than the agent's.
+            system: The instruction.
+            tools: What the model may call; calling them is up to the agent.
+            output_schema: A JSON Schema for the answer.
+            sampling: How to sample.
+
+        Raises:
+            ModelError: What went wrong at the model.
+            ModelTimeout: It took longer than `model_timeout`.
+        """
+
+    async def call_tool(self, name: str, /, **arguments: Any) -> Any:
+        """Run one of the agent's tools, through the run's limits, guards and journal.
+
+        Raises:
+            ToolError: The arguments do not fit, or the tool said so.
+            ToolTimeout: It took too long.
+            UnknownName: The agent has no tool of that name.
+        """
+
+    async def call_tools(self, calls: Sequence[ToolCall]) -> list[Message]:
+        """Run the calls of one reply side by side; return their results as messages, in order.
+
+        What goes wrong is a result too, so that the model can mend it.
+        """

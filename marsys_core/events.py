@@ -1,0 +1,387 @@
+"""What happened in a run: one append-only stream of typed events.
+
+Status lines, traces, metrics, audit, debugging and replay are readers of this stream. An event's identity
+is `(branch, n)`, n counted within the branch, so that it does not depend on how branches interleaved;
+`cause` is the id of the event that led to it. `seq` and `time` (seconds since the run started) only say
+where it lies in this journal. Two journals are equal if they are equal sorted by id, without both.
+
+An entry holds what changed, not all there is. Instances are immutable by rule once they are appended.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from marsys_core.messages import Message, Usage
+
+__all__ = [
+    "KINDS",
+    "BranchDelivered",
+    "BranchForked",
+    "BranchLeft",
+    "BranchMoved",
+    "BranchSettled",
+    "BranchStarted",
+    "Dropped",
+    "Event",
+    "EventId",
+    "GuardRefusedInput",
+    "JoinCancelled",
+    "JoinCompleted",
+    "LimitReached",
+    "ModelCalled",
+    "ModelFailed",
+    "ModelReplied",
+    "RunFinished",
+    "RunStarted",
+    "RunStopped",
+    "StepFailed",
+    "StepFinished",
+    "StepRetried",
+    "StepStarted",
+    "StepSteered",
+    "Stuck",
+    "ToolFailed",
+    "ToolFinished",
+    "ToolStarted",
+    "Warned",
+    "identity",
+]
+
+EventId = tuple[str, int]
+"""(branch, n): stable across schedules."""
+
+_NOWHERE: EventId = ("", -1)
+
+
+@attrs.define(eq=False)
+class Event:
+    """What all events have. The branch of an event of the run itself is ``""``."""
+
+    branch: str
+    n: int
+    cause: EventId
+    seq: int = attrs.field(default=-1, init=False)
+    time: float = attrs.field(default=0.0, init=False)
+
+    @property
+    def id(self) -> EventId:
+        """The identity of the event: its branch, and its place there."""
+        return (self.branch, self.n)
+
+
+@attrs.define(eq=False)
+class RunStarted(Event):
+    """A run began. `fingerprint` is the topology's; `dispatch` is what is set, by node."""
+
+    run_id: str
+    session_id: str
+    task: Any
+    fingerprint: str
+    entries: tuple[str, ...]
+    exits: tuple[str, ...]
+    dispatch: dict[str, str]
+    rules_version: int
+    wall_time: float
+    format: int = 1
+
+
+@attrs.define(eq=False)
+class RunStopped(Event):
+    """The run is to end before its branches have: a limit, a deadline, a cancellation, a first result."""
+
+    reason: str
+    error: Any = None
+
+
+@attrs.define(eq=False)
+class RunFinished(Event):
+    """Every branch has settled. `contributions` are the ids of what reached the run, in order."""
+
+    success: bool
+    contributions: tuple[EventId, ...]
+    steps: int
+    error: str = ""
+
+
+@attrs.define(eq=False)
+class BranchStarted(Event):
+    """A branch was opened at `node`, under `join` (the forking branch and the number of its fork)."""
+
+    node: str
+    name: str
+    value: Any
+    join: tuple[str, int] | None = None
+    call: int = 0
+    detached: bool = False
+    from_node: str = ""
+
+
+@attrs.define(eq=False)
+class BranchMoved(Event):
+    """A branch went to `node` with `value`. `stack` is the call stack after the move.
+
+    `how` is ``call``, ``handoff``, ``return``, ``join``, ``gather``, ``again`` (the same node once more).
+    `asked` are nodes that count as asked by the node it comes from, besides the one it goes to.
+    """
+
+    node: str
+    how: str
+    value: Any
+    stack: tuple[str, ...] = ()
+    inputs: tuple[EventId, ...] = ()
+    fresh: bool = False
+    asked: tuple[str, ...] = ()
+
+
+@attrs.define(eq=False)
+class BranchForked(Event):
+    """A branch was suspended and opened one child per call, to meet at `meeting`.
+
+    `meeting` is None where nothing meets: in a fork by plain content with no way back, and for several
+    entries that end apart. `calls` are `(node, value)`; `first` is the index of the first child; `asked`
+    are nodes that count as asked without a call of their own.
+    """
+
+    fork: int
+    meeting: str | None
+    calls: tuple[tuple[str, Any], ...]
+    first: int
+    policy: Any
+    names: tuple[str, ...] = ()
+    limit: int | None = None
+    detached: bool = False
+    plain: bool = False
+    fresh: bool = False
+    asked: tuple[str, ...] = ()
+
+
+@attrs.define(eq=False)
+class BranchDelivered(Event):
+    """A branch delivered `value` to a join, for the call at index `call`."""
+
+    join: tuple[str, int]
+    call: int
+    node: str
+    source: str
+    value: Any
+
+
+@attrs.define(eq=False)
+class BranchLeft(Event):
+    """A branch delivered further out, and so left the joins in between, each `(branch, fork)`."""
+
+    joins: tuple[tuple[str, int], ...]
+
+
+@attrs.define(eq=False)
+class BranchSettled(Event):
+    """A branch came to its end. `outcome` is one of the words of `Settled`."""
+
+    outcome: str
+    node: str
+    value: Any = None
+    contributes: bool = False
+    error: Any = None
+    inputs: tuple[EventId, ...] = ()
+
+
+@attrs.define(eq=False)
+class JoinCompleted(Event):
+    """A join is complete: the ids of what it collected, in order, and whether its policy was met."""
+
+    fork: int
+    collected: tuple[EventId, ...]
+    met: bool
+
+
+@attrs.define(eq=False)
+class JoinCancelled(Event):
+    """A join was given up with the branch that waited for it."""
+
+    fork: int
+    reason: Any
+
+
+@attrs.define(eq=False)
+class StepStarted(Event):
+    """An agent began a turn. `inputs` are the ids of what it was given, not the values."""
+
+    node: str
+    step: int
+    inputs: tuple[EventId, ...]
+
+
+@attrs.define(eq=False)
+class StepFinished(Event):
+    """An agent ended its turn in an action; `messages` are those it added to its conversation.
+
+    `offered` says that it was offered `invoke_agent`, which decides what its plain content means; `unasked`
+    are onward nodes that it left alone by answering.
+    """
+
+    node: str
+    action: Any
+    offered: bool = False
+    messages: tuple[Message, ...] = ()
+    usage: Usage | None = None
+    duration: float = 0.0
+    unasked: tuple[str, ...] = ()
+
+
+@attrs.define(eq=False)
+class StepFailed(Event):
+    """A turn ended in an error."""
+
+    node: str
+    error: Any
+    duration: float = 0.0
+    usage: Usage | None = None
+
+
+@attrs.define(eq=False)
+class StepRetried(Event):
+    """A turn that failed for a passing reason is taken again after `delay` seconds."""
+
+    node: str
+    attempt: int
+    delay: float
+    error: str
+
+
+@attrs.define(eq=False)
+class StepSteered(Event):
+    """A turn is taken again, with a note to the agent that says what was wrong with its action."""
+
+    node: str
+    attempt: int
+    note: str
+
+
+@attrs.define(eq=False)
+class ModelCalled(Event):
+    """A model was asked; one event per attempt."""
+
+    node: str
+    model: str
+    messages: int
+    tools: int
+    attempt: int = 1
+
+
+@attrs.define(eq=False)
+class ModelReplied(Event):
+    """A model answered."""
+
+    node: str
+    model: str
+    content: Any
+    tool_calls: tuple[Any, ...]
+    finish_reason: str
+    usage: Usage
+    duration: float
+
+
+@attrs.define(eq=False)
+class ModelFailed(Event):
+    """A model call went wrong; `retryable` says whether another attempt makes sense."""
+
+    node: str
+    model: str
+    error: str
+    kind: str
+    retryable: bool
+    duration: float
+
+
+@attrs.define(eq=False)
+class ToolStarted(Event):
+    """A tool was called, with its arguments as they were given."""
+
+    node: str
+    tool: str
+    call_id: str
+    arguments: Any
+
+
+@attrs.define(eq=False)
+class ToolFinished(Event):
+    """A tool returned."""
+
+    node: str
+    tool: str
+    call_id: str
+    result: Any
+    duration: float
+
+
+@attrs.define(eq=False)
+class ToolFailed(Event):
+    """A tool raised, timed out, or was called wrongly."""
+
+    node: str
+    tool: str
+    call_id: str
+    error: str
+    duration: float
+
+
+@attrs.define(eq=False)
+class LimitReached(Event):
+    """A limit of the run or of a branch was reached."""
+
+    limit: str
+    value: float
+    message: str
+
+
+@attrs.define(eq=False)
+class GuardRefusedInput(Event):
+    """A guard refused something; the run ends."""
+
+    guard: str
+    subject: str
+    reason: str
+
+
+@attrs.define(eq=False)
+class Stuck(Event):
+    """Code in a thread is past its deadline and cannot be interrupted; the run waits for it."""
+
+    node: str
+    what: str
+
+
+@attrs.define(eq=False)
+class Warned(Event):
+    """Something the user should know, said once."""
+
+    message: str
+
+
+@attrs.define(eq=False)
+class Dropped(Event):
+    """A value that goes nowhere, and why. `source` is the id of the event that handed it on."""
+
+    value: Any
+    source: EventId
+    reason: str
+
+
+KINDS: dict[str, type[Event]] = {
+    cls.__name__: cls
+    for cls in list(globals().values())
+    if isinstance(cls, type) and issubclass(cls, Event) and cls is not Event
+}
+
+
+def identity(event: Event) -> tuple[Any, ...]:
+    """Return what two equal runs have in common of this event: everything but `seq` and `time`.
+
+    Measured durations are left out as well, and so are the run's own id and date.
+    """
+    own = {"seq", "time", "duration", "wall_time", "run_id", "session_id"}
+    fields = attrs.fields(type(event))
+    return (type(event).__name__, *(repr(getattr(event, f.name)) for f in fields if f.name not in own))

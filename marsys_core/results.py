@@ -1,0 +1,82 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from marsys_core.errors import AgentError
+from marsys_core.messages import Usage
+
+__all__ = ["BranchResult", "RunResult"]
+
+
+@attrs.frozen(kw_only=True)
+class BranchResult:
+    """What one branch came to.
+
+    Args:
+        branch_id: Its place in the tree of branches: ``0``, ``0.1``, ``0.1.0``.
+        agent: The node at which it ended.
+        success: Whether it ended without failing and without being cancelled.
+        response: What it delivered, returned or finished with.
+        error: Why it failed, or None.
+        steps: How many steps it took.
+        duration: Seconds from its start to its end.
+        outcome: ``delivered``, ``returned``, ``finished``, ``left``, ``failed`` or ``cancelled``.
+    """
+
+    branch_id: str
+    agent: str
+    success: bool
+    response: Any
+    error: BaseException | None
+    steps: int
+    duration: float
+    outcome: str
+
+
+@attrs.frozen(kw_only=True)
+class RunResult:
+    """What a run came to.
+
+    Args:
+        success: Whether at least one contribution reached the run and its main branch did not fail.
+        final_response: The one contribution as it is, several as a list in branch order, None without any.
+        branch_results: One for each branch, in branch order.
+        total_steps: Steps of the whole run.
+        total_duration: Seconds.
+        usage: What the model calls cost together.
+        error: Why the run failed, or None.
+        run_id: The run.
+        session_id: The session it belongs to, or an empty string.
+        metadata: What else is known: ``warnings``, what the run said once.
+    """
+
+    success: bool
+    final_response: Any
+    branch_results: tuple[BranchResult, ...] = ()
+    total_steps: int = 0
+    total_duration: float = 0.0
+    usage: Usage = Usage()  # noqa: RUF009 - frozen, shared on purpose
+    error: BaseException | None = None
+    run_id: str = ""
+    session_id: str = ""
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def response(self) -> Any:
+        """The same as `final_response`."""
+        return self.final_response
+
+    def unwrap(self) -> Any:
+        """Return the final response of a run that succeeded.
+
+        Raises:
+            BaseException: The error of a run that did not.
+        """
+        if self.success:
+            return self.final_response
+        raise self.error if self.error is not None else AgentError("the run came to no answer")
