@@ -1,0 +1,21 @@
+"""Who may invoke whom: nodes, edges, their text and dict forms, validation, and where forks meet."""
+
+from __future__ import annotations
+
+from marsys_core.topology.graph import Graph, Link
+from marsys_core.topology.nodes import Dispatch, Edge, Node, NodeKind
+from marsys_core.topology.patterns import Pattern
+from marsys_core.topology.policy import ConvergencePolicy
+from marsys_core.topology.topology import Topology
+
+__all__ = [
+    "ConvergencePolicy",
+    "Dispatch",
+    "Edge",
+    "Graph",
+    "Link",
+    "Node",
+    "NodeKind",
+    "Pattern",
+    "Topology",
+]

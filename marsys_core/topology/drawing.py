@@ -1,0 +1,125 @@
+"""Drawings of a topology: Mermaid for pages, indented text for terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from marsys_core.topology.names import RESERVED, spelled
+from marsys_core.topology.nodes import Dispatch, Edge, Node, NodeKind
+from marsys_core.topology.text import workers
+
+__all__ = ["draw_mermaid", "draw_text", "write_text"]
+
+_SHAPES = {
+    NodeKind.AGENT: ("[", "]"),
+    NodeKind.USER: ("[/", "/]"),
+    NodeKind.START: ("([", "])"),
+    NodeKind.END: ("([", "])"),
+    NodeKind.GATHER: ("{{", "}}"),
+}
+
+
+def draw_mermaid(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:
+    """Return a Mermaid flowchart; convergence points have double walls."""
+    # Identifiers are numbered: a node called `end` or `graph` would break the diagram.
+    ids = {name: f"n{index}" for index, name in enumerate(nodes)}
+    lines = ["flowchart TD"]
+    for name, node in nodes.items():
+        left, right = ("[[", "]]") if node.is_convergence_point else _SHAPES[node.kind]
+        lines.append(f'    {ids[name]}{left}"{_label(node)}"{right}')
+    for edge in edges:
+        for name in (edge.source, edge.target):
+            if name not in ids:
+                ids[name] = f"n{len(ids)}"
+                lines.append(f'    {ids[name]}["{name} (unknown)"]')
+        arrow = "<-->" if edge.bidirectional else "-->"
+        lines.append(f"    {ids[edge.source]} {arrow} {ids[edge.target]}")
+    return "\n".join(lines) + "\n"
+
+
+def draw_text(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:
+    """Return one paragraph a node: its name, what is set on it, and where its edges lead."""
+    leading: dict[str, list[str]] = {name: [] for name in nodes}
+    for edge in edges:
+        arrow = "<->" if edge.bidirectional else "->"
+        note = "" if edge.target in nodes else " (unknown)"
+        leading.setdefault(edge.source, []).append(f"  {arrow} {edge.target}{note}")
+    lines: list[str] = []
+    for name, targets in leading.items():
+        lines.append(_label(nodes[name]) if name in nodes else f"{name} (unknown)")
+        lines += targets
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def write_text(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:
+    """Return the text form. It holds names, edges, their order and forks to groups, and nothing else."""
+    edges = list(edges)
+    runs = _runs(edges)
+    lines = [_statement(nodes, run) for run in runs]
+    lines += [_statement(nodes, again) for again in _forks_in_pieces(nodes, edges, runs)]
+    mentioned = dict.fromkeys(name for edge in edges for name in (edge.source, edge.target))
+    if list(mentioned) != list(nodes):
+        lines.insert(0, _group(nodes) if nodes else "")
+    return "\n".join(lines)
+
+
+def _forks_in_pieces(
+    nodes: Mapping[str, Node], edges: Iterable[Edge], runs: Iterable[list[Edge]]
+) -> list[list[Edge]]:
+    """Return runs to write once more, which changes no edge, so that the text says of a node that it forks."""
+    said = {run[0].source for run in runs if len(workers(edge.target for edge in run)) > 1}
+    pieces: dict[str, list[Edge]] = {}
+    for edge in edges:
+        node = nodes.get(edge.source)
+        if node is not None and node.dispatch is Dispatch.ALL and edge.source not in said:
+            # One-way says enough: an edge that is written twice is bidirectional if either is.
+            pieces.setdefault(edge.source, []).append(Edge(edge.source, edge.target))
+    return [run for run in pieces.values() if len(workers(edge.target for edge in run)) > 1]
+
+
+def _runs(edges: Iterable[Edge]) -> list[list[Edge]]:
+    """Return the edges as neighbours of one source and one direction."""
+    runs: list[list[Edge]] = []
+    for edge in edges:
+        last = runs[-1][-1] if runs else None
+        if last and (last.source, last.bidirectional) == (edge.source, edge.bidirectional):
+            runs[-1].append(edge)
+        else:
+            runs.append([edge])
+    return runs
+
+
+def _statement(nodes: Mapping[str, Node], run: list[Edge]) -> str:
+    source, arrow = run[0].source, "<->" if run[0].bidirectional else "->"
+    targets = [edge.target for edge in run]
+    node = nodes.get(source)
+    # A wide group would set the dispatch of an agent that has none; then each edge has its own line.
+    as_group = (
+        node is None or node.dispatch is Dispatch.ALL or source in RESERVED or len(workers(targets)) < 2
+    )
+    if as_group:
+        return f"{spelled(source)} {arrow} {_group(targets)}"
+    return "\n".join(f"{spelled(source)} {arrow} {spelled(target)}" for target in targets)
+
+
+def _group(names: Iterable[str]) -> str:
+    written = [spelled(name) for name in names]
+    return written[0] if len(written) == 1 else f"[{', '.join(written)}]"
+
+
+def _label(node: Node) -> str:
+    words = []
+    if node.dispatch is not None and node.kind is NodeKind.AGENT:
+        words.append(node.dispatch.value)
+    if node.limit is not None:
+        words.append(f"limit {node.limit}")
+    if node.rounds != 1:
+        words.append(f"{node.rounds} rounds")
+    if node.agent is not None and node.agent != node.name:
+        words.append(f"agent {_safe(node.agent)}")
+    return f"{node.name} ({', '.join(words)})" if words else node.name
+
+
+def _safe(agent: str) -> str:
+    """Return an agent's name, which may hold anything, without what a drawing could take for its own."""
+    return "".join(char if char.isalnum() or char in "_-.: " else "?" for char in agent)

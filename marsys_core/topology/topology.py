@@ -1,0 +1,387 @@
+"""`Topology`: who may invoke whom, in whatever form it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Self
+
+import attrs
+
+from marsys_core.errors import TopologyError
+from marsys_core.topology import dicts, drawing, text, validation
+from marsys_core.topology.graph import Graph
+from marsys_core.topology.names import (
+    RESERVED,
+    canonical,
+    clip,
+    is_gather,
+    refuse_unknown_fields,
+    unknown_nodes,
+)
+from marsys_core.topology.nodes import Dispatch, Edge, Node, NodeKind
+
+__all__ = ["Topology"]
+
+_FORMS = (("nodes", "edges"), ("agents", "flows"))
+_KEYS = ("nodes", "edges", "agents", "flows", "entry_point", "rules")
+
+
+class Topology:
+    """A directed graph of agents: who may invoke whom.
+
+    Edges declare the nodes that they name where `nodes` is empty; where it is not, a name that it lacks is
+    found by `validate`. ``start``, ``end``, ``user`` and gather nodes need no declaration. Two edges from
+    one node to another are one, bidirectional if either is.
+
+    Args:
+        nodes: Names, `Node` objects or mappings of their fields.
+        edges: `Edge` objects, texts such as ``"A -> [B, C] -> D"``, pairs of names, or mappings.
+        entry_point: Where a run begins if no edge out of ``start`` or ``user`` says so.
+        rules: None are available in this version.
+
+    Raises:
+        TopologyError: Something cannot be read; all such problems at once.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[object] = (),
+        edges: Iterable[object] = (),
+        *,
+        entry_point: str | None = None,
+        rules: Collection[object] = (),
+    ) -> None:
+        self._nodes: dict[str, Node] = {}
+        self._edges: dict[tuple[str, str], Edge] = {}
+        self._entry_point: str | None = None
+        self._graph: Graph | None = None
+        self._warnings: tuple[str, ...] = ()
+        self._sound = False
+        self._fingerprint: str | None = None
+        self._fill(nodes, edges, entry_point, rules, ("nodes", "edges"))
+
+    @classmethod
+    def of(cls, value: object) -> Topology:
+        """Return the topology that `value` stands for.
+
+        Args:
+            value: A topology, which is returned as it is; a text; a list of texts and edges; or a mapping
+                with ``nodes`` and ``edges`` or with ``agents`` and ``flows``, and ``entry_point``.
+
+        Raises:
+            TopologyError: It cannot be read.
+        """
+        if isinstance(value, Topology):
+            return value
+        if isinstance(value, Mapping):
+            return cls.from_dict(value)
+        if isinstance(value, str):
+            return cls(edges=(value,))
+        if isinstance(value, list | tuple):
+            return cls(edges=value)
+        msg = f"a topology is a Topology, a text, a list of edges or a mapping, not {clip(value)} ({type(value).__name__})"
+        raise TopologyError(msg)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Topology:
+        """Return the topology of a mapping, as `to_dict` makes it or with ``agents`` and ``flows``.
+
+        Raises:
+            TopologyError: It cannot be read; all problems at once, each with its path.
+        """
+        refuse_unknown_fields("a topology", value, _KEYS)
+        used = [form for form in _FORMS if any(key in value for key in form)]
+        if len(used) > 1:
+            msg = "write a topology with 'nodes' and 'edges' or with 'agents' and 'flows', not with both"
+            raise TopologyError(msg)
+        form = used[0] if used else _FORMS[0]
+        topology = cls()
+        topology._fill(
+            value.get(form[0], ()),
+            value.get(form[1], ()),
+            value.get("entry_point"),
+            value.get("rules", ()),
+            form,
+        )
+        return topology
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON data that `from_dict` reads."""
+        value: dict[str, Any] = {
+            "nodes": [dicts.node_to_dict(node) for node in self._nodes.values()],
+            "edges": [dicts.edge_to_dict(edge) for edge in self._edges.values()],
+        }
+        if self._entry_point is not None:
+            value["entry_point"] = self._entry_point
+        return value
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """The nodes by name, in the order of the definition."""
+        return MappingProxyType(self._nodes)
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """The edges, in the order of the definition."""
+        return tuple(self._edges.values())
+
+    @property
+    def entry_point(self) -> str | None:
+        """Where a run begins if no edge out of ``start`` or ``user`` says so."""
+        return self._entry_point
+
+    @entry_point.setter
+    def entry_point(self, name: str | None) -> None:
+        self._entry_point = None if name is None else canonical(name)
+        self._changed()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the last `validate` found to look wrong; empty before it, and after a change."""
+        return self._warnings
+
+    def add_node(self, node: str | Node, /, **fields: Any) -> Self:
+        """Add a node, by its name and the fields of `Node`, or as it is.
+
+        Raises:
+            TopologyError: There is one of that name, or a field is wrong.
+        """
+        if isinstance(node, Node) and fields:
+            msg = f"give a Node or the fields of one, not both: {', '.join(fields)}"
+            raise TopologyError(msg)
+        made = node if isinstance(node, Node) else dicts.node_from({**fields, "name": node})
+        self._put_node(made)
+        self._changed()
+        return self
+
+    def update_node(self, name: str, /, **fields: Any) -> Self:
+        """Change fields of a node; its name and its place in the order stay.
+
+        Raises:
+            TopologyError: There is no such node, or a field is wrong.
+        """
+        node = self._nodes[self._known(name)]
+        if "name" in fields:
+            msg = f"node {node.name!r} cannot be renamed; add another and remove this one"
+            raise TopologyError(msg)
+        self._nodes[node.name] = dicts.node_from({**dicts.node_to_dict(node), **fields})
+        self._changed()
+        return self
+
+    def remove_node(self, name: str) -> Self:
+        """Remove a node with its edges; if it was the entry point, there is none afterwards.
+
+        Raises:
+            TopologyError: There is no such node.
+        """
+        name = self._known(name)
+        del self._nodes[name]
+        self._edges = {pair: edge for pair, edge in self._edges.items() if name not in pair}
+        if self._entry_point == name:
+            self._entry_point = None
+        self._changed()
+        return self
+
+    def add_edge(self, source: str | Edge, target: str | None = None, **fields: Any) -> Self:
+        """Add an edge between nodes that are there.
+
+        ``add_edge("A", "B", bidirectional=True)``, ``add_edge(Edge("A", "B"))`` or ``add_edge("A -> B")``.
+
+        Raises:
+            TopologyError: A node is not there, or the edge cannot be read.
+        """
+        if target is not None:
+            source = dicts.edge_from({"source": source, "target": target, **fields})
+        elif fields:
+            msg = f"these fields need a source and a target of their own: {', '.join(fields)}"
+            raise TopologyError(msg)
+        reading = self._read(source)
+        missing = [
+            name for name in reading.names if name not in self._nodes and not _needs_no_declaration(name)
+        ]
+        if problems := [
+            f"{problem} Add it with add_node first." for problem in unknown_nodes(missing, self._nodes)
+        ]:
+            raise _error(problems)
+        self._take(reading, declare=False)
+        self._changed()
+        return self
+
+    def remove_edge(self, source: str, target: str) -> Self:
+        """Remove the edge from `source` to `target`; a bidirectional one can be named from either end.
+
+        Raises:
+            TopologyError: There is no such edge.
+        """
+        pair = (self._known(source), self._known(target))
+        back = self._edges.get(pair[::-1])
+        if pair not in self._edges and back is not None and back.bidirectional:
+            pair = pair[::-1]
+        if pair not in self._edges:
+            there = [str(edge) for edge in self._edges.values() if pair[0] in (edge.source, edge.target)]
+            msg = f"no edge leads from {pair[0]!r} to {pair[1]!r}; the edges of {pair[0]!r}: {'; '.join(there[:20]) or 'none'}"
+            raise TopologyError(msg)
+        del self._edges[pair]
+        self._changed()
+        return self
+
+    @property
+    def graph(self) -> Graph:
+        """The compiled form, made when first asked for after a change.
+
+        Raises:
+            TopologyError: An edge names a node that is not there.
+        """
+        if self._graph is None:
+            self._graph = Graph(self._nodes, self._edges.values(), self._entry_point)
+        return self._graph
+
+    def validate(self, known_agents: Iterable[str] | None = None) -> None:
+        """Check that this can run, and set `warnings`.
+
+        Args:
+            known_agents: The names of all registered agents; None leaves them unchecked.
+
+        Raises:
+            TopologyError: It cannot run; every problem at once, each with the nodes and the fix.
+        """
+        # What the graph itself allows is worked out once; who is registered may differ from run to run.
+        known = known_agents if isinstance(known_agents, Collection | None) else frozenset(known_agents)
+        found = [] if self._sound else list(validation.problems(self._nodes, self.edges, self._entry_point))
+        if known is not None:
+            found += validation.unregistered(self._nodes, known)
+        if found:
+            raise TopologyError("this topology cannot run:", found)
+        if not self._sound:
+            self._warnings = tuple(validation.warnings(self.graph))
+            self._sound = True
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 in hexadecimal of everything in `to_dict`, the order of nodes and edges included."""
+        if self._fingerprint is None:
+            import hashlib
+            import json
+
+            canonical_text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+            self._fingerprint = hashlib.sha256(canonical_text.encode()).hexdigest()
+        return self._fingerprint
+
+    def to_mermaid(self) -> str:
+        """Return a Mermaid flowchart."""
+        return drawing.draw_mermaid(self._nodes, self._edges.values())
+
+    def to_text(self) -> str:
+        """Return a drawing in text: each node, what is set on it and where its edges lead."""
+        return drawing.draw_text(self._nodes, self._edges.values())
+
+    def __str__(self) -> str:
+        return drawing.write_text(self._nodes, self._edges.values())
+
+    def __repr__(self) -> str:
+        return f"<Topology: {len(self._nodes)} nodes, {len(self._edges)} edges>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Topology):
+            return NotImplemented
+        return self is other or self.fingerprint == other.fingerprint
+
+    __hash__ = None  # type: ignore[assignment]  # it can be changed; `fingerprint` is for keys
+
+    def _changed(self) -> None:
+        self._graph = None
+        self._warnings = ()
+        self._sound = False
+        self._fingerprint = None
+
+    def _known(self, name: object) -> str:
+        found = canonical(name)
+        for problem in unknown_nodes([found], self._nodes):
+            raise TopologyError(problem)
+        return found
+
+    def _put_node(self, node: Node) -> None:
+        if node.name in self._nodes:
+            msg = f"node {node.name!r} is there already; change it with update_node, or choose another name"
+            raise TopologyError(msg)
+        self._nodes[node.name] = node
+
+    def _put_edge(self, edge: Edge) -> None:
+        pair = (edge.source, edge.target)
+        if (present := self._edges.get(pair)) is not None:
+            edge = attrs.evolve(
+                edge,
+                bidirectional=edge.bidirectional or present.bidirectional,
+                metadata={**present.metadata, **edge.metadata},
+            )
+        self._edges[pair] = edge
+
+    def _read(self, value: object) -> text.Reading:
+        if isinstance(value, str):
+            return text.read(value, self._nodes)
+        edge = dicts.edge_from(value)
+        return text.Reading(names=dict.fromkeys((edge.source, edge.target)), edges=[edge])
+
+    def _take(self, reading: text.Reading, *, declare: bool) -> None:
+        for name in reading.names:
+            if name not in self._nodes and (
+                declare or name in reading.declared or _needs_no_declaration(name)
+            ):
+                self._nodes[name] = Node(name)
+        for edge in reading.edges:
+            self._put_edge(edge)
+        for name in reading.forks:
+            node = self._nodes.get(name)
+            if node is not None and node.kind is NodeKind.AGENT and node.dispatch is None:
+                self._nodes[name] = attrs.evolve(node, dispatch=Dispatch.ALL)
+
+    def _fill(
+        self, nodes: object, edges: object, entry_point: object, rules: object, keys: tuple[str, str]
+    ) -> None:
+        problems: list[str] = []
+        if rules:
+            problems.append("rules are not available in this version; remove them @ $.rules")
+        given = _items(keys[0], nodes, problems)
+        for index, value in enumerate(given):
+            _attempt(
+                lambda node: self._put_node(dicts.node_from(node)), value, f"$.{keys[0]}[{index}]", problems
+            )
+        declare = not given
+        items = [edges] if isinstance(edges, str) else _items(keys[1], edges, problems)
+        for index, value in enumerate(items):
+            path = "" if isinstance(value, str) else f"$.{keys[1]}[{index}]"  # texts show their place
+            _attempt(lambda edge: self._take(self._read(edge), declare=declare), value, path, problems)
+        if entry_point is not None:
+            _attempt(self._set_entry_point, entry_point, "$.entry_point", problems)
+        if problems:
+            raise _error(problems)
+
+    def _set_entry_point(self, name: object) -> None:
+        self._entry_point = canonical(name)
+
+
+def _needs_no_declaration(name: str) -> bool:
+    return name in RESERVED or is_gather(name)
+
+
+def _items(key: str, values: object, problems: list[str]) -> list[object]:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        problems.append(f"a list is expected, not {clip(values)} ({type(values).__name__}) @ $.{key}")
+        return []
+    return list(values)
+
+
+def _attempt(take: Callable[[object], None], value: object, path: str, problems: list[str]) -> None:
+    """Take one item; what is wrong with it is added to the problems, to be raised with all others."""
+    try:
+        take(value)
+    except TopologyError as error:
+        where = f" @ {path}" if path else ""
+        problems += [f"{problem}{where}" for problem in error.problems or (str(error),)]
+
+
+def _error(problems: list[str]) -> TopologyError:
+    if len(problems) == 1:
+        return TopologyError(problems[0])
+    return TopologyError("this topology cannot be read:", problems)
