@@ -1,0 +1,310 @@
+"""The `Tool`, the ways to make one, and what a model sees of a result."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import threading
+import types
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, overload
+
+import attrs
+
+from marsys_core.errors import ConfigError
+from marsys_core.messages import shown
+
+if TYPE_CHECKING:
+    from marsys_core.models import ToolSpec
+    from marsys_core.tools._signature import Signature
+
+__all__ = ["Tool", "ToolContext", "ToolLike", "Toolbox", "as_tool", "render_result", "tool"]
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what every provider of models takes
+
+
+class ToolContext(Protocol):
+    """Where a call comes from: what a tool is handed in the parameter annotated `ToolContext`, or named `context`.
+
+    The parameter is left out of the schema; a model never sees or fills it.
+    """
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+
+    @property
+    def branch_id(self) -> str:
+        """The branch within the run."""
+
+    @property
+    def node(self) -> str:
+        """The node whose agent made the call."""
+
+    @property
+    def step(self) -> int:
+        """The step within the branch."""
+
+    @property
+    def call_id(self) -> str:
+        """The call; the same when it is answered from the journal."""
+
+    @property
+    def task(self) -> Any:
+        """The run's original task."""
+
+
+class ToolLike(Protocol):
+    """A class-based tool: for one with settings or a connection, or with a schema that it was given from outside.
+
+    Its arguments are parsed, but not checked against the schema: that is its own affair.
+    """
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What a model is told of it."""
+
+    async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> Any:
+        """Do what was asked; raise `ToolError` to tell the model that something is wrong."""
+
+
+class Toolbox(Protocol):
+    """Several tools that are opened and closed together: what a plugin's provider opens to."""
+
+    def tools(self) -> Sequence[Tool]:
+        """Return the tools, in the order in which a model is told of them."""
+
+
+@attrs.define(eq=False, repr=False)
+class Tool:
+    """A function that a model may call. Make one with `tool` or `as_tool`.
+
+    Its schema is read on first use, once for each function, so a tool costs next to nothing until it is
+    needed. Calling it calls the function as it was written, unchecked.
+
+    Attributes:
+        function: What is called, with keyword arguments.
+        name: What a model calls it.
+        timeout: The limit of one call in seconds, or None for the limit of the run.
+        is_async: Whether `function` is a coroutine function.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    timeout: float | None = None
+    is_async: bool = False
+    _description: str | None = None
+    _signature: Signature | None = None
+    _spec: ToolSpec | None = attrs.field(default=None, init=False)
+
+    @property
+    def description(self) -> str:
+        """What a model is told that it does: as given, or the first paragraph of the docstring."""
+        return self._read().description if self._description is None else self._description
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The JSON Schema of its arguments, of type object."""
+        return self._read().parameters
+
+    @property
+    def context_parameter(self) -> str | None:
+        """The parameter that takes the `ToolContext`, or None."""
+        return self._read().context_parameter
+
+    @property
+    def spec(self) -> ToolSpec:
+        """The tool as a model sees it.
+
+        Raises:
+            ConfigError: A parameter that a model cannot fill, or whose annotation has no JSON Schema.
+        """
+        if self._spec is None:
+            from marsys_core.models import ToolSpec
+
+            self._spec = ToolSpec(self.name, self.description, self.parameters)
+        return self._spec
+
+    def bind(self, arguments: str | Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments for `function`, without the context; never runs it.
+
+        Use it before running a call: each argument is checked and structured by its annotation, without
+        coercion (the string ``"1"`` is no integer), and defaults are left to the function.
+
+        Args:
+            arguments: JSON text, as a model sent it, or what such text holds.
+
+        Raises:
+            ToolError: Everything that is wrong with them, in one line that tells a model how to mend the call.
+        """
+        return self._read().bind(self.name, arguments)
+
+    def _read(self) -> Signature:
+        if self._signature is None:
+            from marsys_core.tools._signature import read
+
+            self._signature = read(self.function, self.name)
+        return self._signature
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Tool:
+        """Bind to an instance, as a function in a class does."""
+        if instance is None:
+            return self
+        bound = self.function.__get__(instance, owner)
+        return Tool(bound, self.name, self.timeout, self.is_async, self._description)
+
+    def __repr__(self) -> str:
+        return f"<Tool {self.name!r}>"
+
+
+@overload
+def tool(
+    function: Callable[..., Any],
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = None,
+) -> Tool: ...
+@overload
+def tool(
+    *, name: str | None = None, description: str | None = None, timeout: float | None = None
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """Make a `Tool` of a plain or an async function; a decorator, bare or with arguments.
+
+    Args:
+        function: The function; its type hints and docstring are what a model is told.
+        name: What a model calls it; the function's name by default.
+        description: What it does; the first paragraph of the docstring by default.
+        timeout: The limit of one call, in seconds.
+
+    Raises:
+        ConfigError: It is not a function, or the name or the timeout is none that can be used.
+    """
+    if function is None:
+        return lambda decorated: tool(decorated, name=name, description=description, timeout=timeout)
+    if not isinstance(inspect.unwrap(getattr(function, "__func__", function)), types.FunctionType):
+        msg = f"a tool is made of a function, not of {shown(function)}{_instead(function)}"
+        raise ConfigError(msg)
+    name = function.__name__ if name is None else name
+    if problems := _problems(name, timeout):
+        msg = f"{function!r} cannot be made a tool:"
+        raise ConfigError(msg, problems)
+    return Tool(function, name, timeout, inspect.iscoroutinefunction(function), description)
+
+
+def _instead(function: object) -> str:
+    if isinstance(function, Tool):
+        return ", which is one already"
+    if isinstance(function, str):
+        return f"; write @tool(name={function!r})"
+    if isinstance(function, type):
+        return "; pass an instance of the class"
+    return "; write a function around it" if callable(function) else ""
+
+
+def _problems(name: str, timeout: float | None) -> list[str]:
+    problems = []
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        problems.append(
+            f"the name should be 1 to 64 of A-Z, a-z, 0-9, '_' and '-', not {shown(name)}; give it with name="
+        )
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and 0 < timeout < math.inf):
+        problems.append(f"timeout should be a number of seconds above 0, or None, not {shown(timeout)}")
+    return problems
+
+
+# Invariant: a key is made of ids, and its tool keeps the objects of these ids alive; the tools themselves
+# are held by whoever uses them. A dictionary weak in the functions would never let go: its values hold its keys.
+_tools: weakref.WeakValueDictionary[tuple[int, int], Tool] = weakref.WeakValueDictionary()
+_lock = threading.RLock()  # a `spec` may be a property that makes tools itself
+
+
+def as_tool(obj: Tool | ToolLike | Callable[..., Any]) -> Tool:
+    """Return `obj` as a `Tool`: the same one every time, as long as somebody holds it.
+
+    Use it wherever tools are taken: a `Tool` is returned as it is, a function or a bound method becomes
+    one, and so does an object with a `spec` and an async `call`.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    if isinstance(obj, Tool):
+        return obj
+    if inspect.ismethod(obj):
+        key = id(obj.__self__), id(obj.__func__)
+    else:
+        key = 0, id(obj)
+    with _lock:
+        found = _tools.get(key)
+        if found is None:
+            found = _tools[key] = _make(obj)
+    return found
+
+
+def _make(obj: Any) -> Tool:
+    if obj is None:
+        msg = "a tool is a function, a Tool, or an object with a `spec` and an async `call`, not None"
+        raise ConfigError(msg)
+    if isinstance(obj, type) or not (hasattr(obj, "spec") and hasattr(obj, "call")):
+        return tool(obj)
+    from marsys_core.models import ToolSpec
+
+    spec = obj.spec
+    if not isinstance(spec, ToolSpec) or not inspect.iscoroutinefunction(obj.call):
+        msg = (
+            f"{obj!r} should have a `spec` that is a ToolSpec, and an async method `call(arguments, context)`"
+        )
+        raise ConfigError(msg)
+    if problems := _problems(spec.name, None):
+        msg = f"{obj!r} cannot be made a tool:"
+        raise ConfigError(msg, problems)
+    from marsys_core.tools._signature import Signature
+
+    signature = Signature(
+        description=spec.description,
+        parameters=spec.parameters,
+        context_parameter="context",
+        structure=lambda arguments: {"arguments": arguments},
+    )
+    return Tool(obj.call, spec.name, is_async=True, signature=signature)
+
+
+def render_result(value: object) -> str:
+    """Return what a model sees of a result: text as it is, JSON for what JSON can hold, else ``str(value)``.
+
+    It never raises: a result that cannot be written at all is named by its type, and by what writing it raised.
+    """
+    if type(value) is str:
+        return value
+    if value is not None and not isinstance(value, bool | int | float | dict | list | tuple):
+        return _as_text(value)
+    import json
+
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False)
+    except Exception:  # a key that is no text, NaN, a value that holds itself or whose own code raises
+        return _as_text(value)
+
+
+def _as_text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # an integer of 5,000 digits, or the code of the value; the model is told
+        if isinstance(value, int):
+            return shown(value)
+        return f"<{type(value).__qualname__} that cannot be written as text: {type(error).__name__}>"
