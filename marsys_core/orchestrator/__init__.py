@@ -1,0 +1,31 @@
+"""The orchestrator: decides what a run does, and nothing else."""
+
+from marsys_core.orchestrator.commands import CancelJoin, Command, Complete, RunStep, Steer, StopRun
+from marsys_core.orchestrator.joining import exception_of, flatten, tally
+from marsys_core.orchestrator.ledger import ROOT, Traits
+from marsys_core.orchestrator.orchestrator import Orchestrator
+from marsys_core.orchestrator.plain import Offer, offer
+from marsys_core.orchestrator.state import Branch, Contribution, Join, Phase, RunState, Settled
+
+__all__ = [
+    "ROOT",
+    "Branch",
+    "CancelJoin",
+    "Command",
+    "Complete",
+    "Contribution",
+    "Join",
+    "Offer",
+    "Orchestrator",
+    "Phase",
+    "RunState",
+    "RunStep",
+    "Settled",
+    "Steer",
+    "StopRun",
+    "Traits",
+    "exception_of",
+    "flatten",
+    "offer",
+    "tally",
+]

@@ -1,0 +1,426 @@
+"""The state of a run: branches, joins, and the fold of events into them.
+
+Folding makes no decision: `RunState.apply` only writes down what an event says, so a run can be rebuilt at
+any event. What is still to be decided at that point is visible as a branch's `phase`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from marsys_core import events as e
+from marsys_core.actions import Action, Invoke, Replies
+from marsys_core.events import Event, EventId
+from marsys_core.values import Failure
+
+__all__ = ["Branch", "Contribution", "Join", "Phase", "RunState", "Settled"]
+
+
+class Phase(enum.Enum):
+    """Where a branch stands between two events."""
+
+    READY = "ready"
+    """It has a value and is about to take a step at its node."""
+    RUNNING = "running"
+    """Its step has started; only the engine can say how it ends."""
+    ACTED = "acted"
+    """Its step has ended in an action that was not yet carried out."""
+    ARRIVED = "arrived"
+    """It is at a gather, whose value is dispatched as plain content, without a step."""
+    OPENING = "opening"
+    """It has forked, and some of the children are still to be opened."""
+    SUSPENDED = "suspended"
+    """It waits for its join."""
+    JOINED = "joined"
+    """Its join is complete, and where it goes on is still to be carried out."""
+    DELIVERED = "delivered"
+    """It has delivered, and is about to settle."""
+    FAILED = "failed"
+    """Its step has failed for good, and it is about to settle."""
+    SETTLED = "settled"
+    """It has come to its end."""
+
+
+class Settled(enum.Enum):
+    """How a branch came to its end."""
+
+    DELIVERED = "delivered"
+    RETURNED = "returned"
+    FINISHED = "finished"
+    LEFT = "left"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@attrs.define(eq=False)
+class Contribution:
+    """A value that a join collected: for which call, from whom, and by which event."""
+
+    call: int
+    key: tuple[int, ...]
+    node: str
+    source: str
+    value: Any
+    id: EventId
+
+
+@attrs.define(eq=False)
+class Join:
+    """What a fork waits for."""
+
+    owner: Branch
+    number: int
+    meeting: str | None
+    calls: tuple[tuple[str, Any], ...]
+    names: tuple[str, ...]
+    first: int
+    policy: Any
+    limit: int | None
+    plain: bool
+    event: EventId
+    children: list[Branch] = attrs.field(factory=list)
+    contributions: list[Contribution] = attrs.field(factory=list)
+    open: int = 0
+    delivered: dict[int, None] = attrs.field(factory=dict)
+    failed: int = 0
+    left: int = 0
+    dropped: int = 0
+    closing: Failure | str = ""
+    complete: bool = False
+    met: bool = False
+
+    @property
+    def id(self) -> tuple[str, int]:
+        """The forking branch and the number of its fork."""
+        return (self.owner.id, self.number)
+
+    @property
+    def detached(self) -> bool:
+        """Whether nobody waits for the children."""
+        return self.policy is None
+
+    @property
+    def queued(self) -> int:
+        """How many calls have no child yet."""
+        return 0 if self.closing else len(self.calls) - len(self.children)
+
+
+@attrs.define(eq=False)
+class Branch:
+    """One line of execution, at one node at a time.
+
+    Where a set would be empty or hold only names, there is a dict with no values: the garbage collector
+    does not look into one, and with a thousand runs at once that is a tenth of their cost.
+    """
+
+    id: str
+    key: tuple[int, ...]
+    name: str
+    node: str
+    value: Any
+    inputs: tuple[EventId, ...]
+    join: Join | None = None
+    call: int = 0
+    detached: bool = False
+    depth: int = 0
+    phase: Phase = Phase.READY
+    how: str = "start"
+    stack: tuple[str, ...] = ()
+    n: int = 0
+    steps: int = 0
+    last: EventId = ("", 0)
+    action: Action | None = None
+    offered: bool = False
+    fork: Join | None = None
+    forks: int = 0
+    children: int = 0
+    attempts: int = 0
+    outcome: Settled | None = None
+    error: Any = None
+    result: Any = None
+    started: float = 0.0
+    ended: float = 0.0
+    stepped: dict[str, None] = attrs.field(factory=dict)
+    passed: set[str] | None = None
+    asked: dict[str, set[str]] | None = None
+    own: set[str] | None = None
+    rounds: dict[str, int] | None = None
+    replies: dict[str, Replies] | None = None
+    joined: Join | None = None
+    left: bool = False
+    limited: e.LimitReached | None = None
+    dropped: int = 0
+
+    @property
+    def caller(self) -> str | None:
+        """The node that waits for this branch's answer to a call."""
+        return self.stack[-1] if self.stack else None
+
+    def note_asked(self, nodes: tuple[str, ...] | list[str]) -> None:
+        """Remember that the current node called, or forked to, `nodes` from this branch."""
+        if self.asked is None:
+            self.asked = {}
+        self.asked.setdefault(self.node, set()).update(nodes)
+
+    def start_afresh(self) -> None:
+        """Begin the next round at the current node: what was asked and stepped at counts no more."""
+        self.rounds = {**(self.rounds or {}), self.node: (self.rounds or {}).get(self.node, 1) + 1}
+        if self.asked is not None:
+            self.asked.pop(self.node, None)
+        self.stepped = {}
+
+
+@attrs.define(eq=False)
+class RunState:
+    """Everything that is known of a run: a fold over its events."""
+
+    branches: dict[str, Branch] = attrs.field(factory=dict)
+    run_n: int = 0
+    steps: int = 0
+    live: int = 0
+    task: Any = None
+    contributions: list[Contribution] = attrs.field(factory=list)
+    settled: list[Branch] = attrs.field(factory=list)
+    """Branches whose end was not looked after yet; what settled before a step began or ended, was."""
+    stopping: Any = None
+    stopped: bool = False
+    limited: e.LimitReached | None = None
+    finished: bool = False
+    success: bool = False
+    unasked: dict[str, set[str]] = attrs.field(factory=dict)
+
+    def apply(self, event: Event) -> None:
+        """Write down what `event` says."""
+        branch = self.branches.get(event.branch)
+        if not event.branch:
+            self.run_n = event.n + 1
+        elif branch is not None:
+            # Calls that run side by side have their places reserved, and are appended as they end.
+            branch.n = max(branch.n, event.n + 1)
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(self, branch, event)
+
+    def join_of(self, id: tuple[str, int]) -> Join:
+        """The open join with this id.
+
+        Raises:
+            KeyError: There is none.
+        """
+        join = self.branches[id[0]].fork
+        if join is None or join.number != id[1]:
+            raise KeyError(id)
+        return join
+
+
+def _run_started(state: RunState, _: Branch | None, event: Any) -> None:
+    state.task = event.task
+
+
+def _branch_started(state: RunState, _: Branch | None, event: Any) -> None:
+    parent = state.branches.get(event.branch.rpartition(".")[0])
+    branch = Branch(
+        id=event.branch,
+        key=(*parent.key, int(event.branch.rpartition(".")[2])) if parent else (0,),
+        name=event.name,
+        node=event.node,
+        value=event.value,
+        inputs=((event.branch, event.n),),
+        detached=event.detached,
+        call=event.call,
+        depth=parent.depth + 1 if parent else 0,
+        n=event.n + 1,
+        last=event.id,
+        started=event.time,
+    )
+    state.branches[branch.id] = branch
+    state.live += 1
+    if parent is None or parent.fork is None:
+        return
+    fork = parent.fork
+    fork.children.append(branch)
+    if not event.detached:
+        branch.join = fork
+        fork.open += 1
+    if len(fork.children) == len(fork.calls) and not event.detached:
+        parent.phase = Phase.SUSPENDED
+
+
+def _branch_moved(state: RunState, branch: Branch, event: Any) -> None:
+    if event.fresh:
+        branch.start_afresh()
+    if event.how == "call":
+        branch.note_asked((event.node,))
+    if event.asked:
+        branch.note_asked(event.asked)
+    branch.node, branch.value, branch.how, branch.stack = event.node, event.value, event.how, event.stack
+    branch.inputs, branch.phase, branch.action = event.inputs or (event.id,), Phase.READY, None
+    branch.joined = branch.fork if event.how == "join" else None
+    branch.fork = None
+
+
+def _branch_arrived(state: RunState, branch: Branch, event: Any) -> None:
+    _branch_moved(state, branch, event)
+    if event.how == "gather":
+        branch.phase = Phase.ARRIVED
+        branch.passed = {*(branch.passed or ()), event.node}
+
+
+def _branch_forked(state: RunState, branch: Branch, event: Any) -> None:
+    if event.fresh:
+        branch.start_afresh()
+    branch.note_asked([*(node for node, _ in event.calls), *event.asked])
+    branch.children = event.first + len(event.calls)
+    branch.fork = Join(
+        owner=branch,
+        number=event.fork,
+        meeting=event.meeting,
+        calls=event.calls,
+        names=event.names,
+        first=event.first,
+        policy=event.policy,
+        limit=event.limit,
+        plain=event.plain,
+        event=event.id,
+    )
+    branch.forks = event.fork + 1
+    branch.phase, branch.action = Phase.OPENING, None
+
+
+def _step_started(state: RunState, branch: Branch, event: Any) -> None:
+    branch.phase = Phase.RUNNING
+    branch.steps += 1
+    branch.stepped[event.node] = None
+    branch.passed = None
+    state.steps += 1
+    state.settled.clear()
+
+
+def _step_finished(state: RunState, branch: Branch, event: Any) -> None:
+    action = event.action
+    branch.phase, branch.action, branch.last = Phase.ACTED, action, (event.branch, event.n)
+    branch.offered, branch.attempts = event.offered, 0
+    if event.unasked:
+        state.unasked.setdefault(event.node, set()).update(event.unasked)
+    state.settled.clear()
+    if type(action) is Invoke:
+        if branch.own is None:
+            branch.own = set()
+        branch.own.add(event.node)
+        branch.replies = {**(branch.replies or {}), event.node: action.replies}
+    elif branch.replies:
+        branch.replies.pop(event.node, None)
+
+
+def _step_failed(state: RunState, branch: Branch, event: Any) -> None:
+    branch.phase, branch.error, branch.last = Phase.FAILED, event.error, (event.branch, event.n)
+    state.settled.clear()
+
+
+def _step_steered(state: RunState, branch: Branch, event: Any) -> None:
+    branch.attempts = event.attempt
+
+
+def _branch_delivered(state: RunState, branch: Branch, event: Any) -> None:
+    join = state.join_of(event.join)
+    join.contributions.append(
+        Contribution(event.call, branch.key, event.node, event.source, event.value, event.id)
+    )
+    join.delivered[event.call] = None
+    branch.phase, branch.result = Phase.DELIVERED, event.value
+
+
+def _branch_settled(state: RunState, branch: Branch, event: Any) -> None:
+    branch.phase, branch.outcome = Phase.SETTLED, Settled(event.outcome)
+    branch.error, branch.ended = event.error, event.time
+    if event.value is not None:
+        branch.result = event.value
+    state.live -= 1
+    if event.contributes:
+        contribution = Contribution(0, branch.key, event.node, branch.id, event.value, event.id)
+        state.contributions.append(contribution)
+    if branch.join is not None:
+        _child_settled(branch.join, branch)
+    state.settled.append(branch)
+
+
+def _child_settled(join: Join, child: Branch) -> None:
+    """Count how the call of a child came out; nothing of its subtree is open any more."""
+    join.open -= 1
+    if child.call in join.delivered or child.outcome is Settled.CANCELLED:
+        return
+    if child.outcome is Settled.FAILED:
+        join.failed += 1
+    else:
+        join.left += 1
+
+
+def _join_completed(state: RunState, branch: Branch, event: Any) -> None:
+    join = branch.fork
+    if join is not None:
+        join.complete, join.met = True, event.met
+    branch.phase, branch.last = Phase.JOINED, event.id
+
+
+def _join_cancelled(state: RunState, branch: Branch, event: Any) -> None:
+    if branch.fork is not None:
+        branch.fork.closing = event.reason
+
+
+def _run_stopped(state: RunState, _: Branch | None, event: Any) -> None:
+    state.stopped, state.stopping = True, event.error
+
+
+def _run_finished(state: RunState, _: Branch | None, event: Any) -> None:
+    state.finished, state.success = True, event.success
+
+
+def _branch_left(state: RunState, branch: Branch, event: Any) -> None:
+    branch.left = True
+
+
+def _limit_reached(state: RunState, branch: Branch | None, event: Any) -> None:
+    if branch is None:
+        state.limited = event
+    else:
+        branch.limited = event
+
+
+def _dropped(state: RunState, branch: Branch, event: Any) -> None:
+    """Count what a join, or a branch that is about to settle, has dropped so far: none is dropped twice."""
+    fork = branch.fork
+    if fork is not None and fork.closing and not fork.complete:
+        fork.dropped += 1
+    else:
+        branch.dropped += 1
+
+
+def _warned(state: RunState, branch: Branch | None, _: Any) -> None:
+    if branch is None:  # the run's own, about content that ended early: it is said once
+        state.unasked.clear()
+
+
+_HANDLERS: dict[type[Event], Callable[[RunState, Any, Any], None]] = {
+    e.RunStarted: _run_started,
+    e.RunStopped: _run_stopped,
+    e.RunFinished: _run_finished,
+    e.BranchStarted: _branch_started,
+    e.BranchMoved: _branch_arrived,
+    e.BranchForked: _branch_forked,
+    e.BranchDelivered: _branch_delivered,
+    e.BranchLeft: _branch_left,
+    e.BranchSettled: _branch_settled,
+    e.JoinCompleted: _join_completed,
+    e.JoinCancelled: _join_cancelled,
+    e.LimitReached: _limit_reached,
+    e.Dropped: _dropped,
+    e.StepStarted: _step_started,
+    e.StepFinished: _step_finished,
+    e.StepFailed: _step_failed,
+    e.StepSteered: _step_steered,
+    e.Warned: _warned,
+}

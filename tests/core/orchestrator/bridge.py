@@ -1,0 +1,169 @@
+"""From the reference's plain data to the orchestrator, and back: one net, one script, two machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from marsys_core.actions import Action, Content, Fail, Finish, Invoke, Malformed, Return
+from marsys_core.config import ExecutionConfig
+from marsys_core.events import Dropped
+from marsys_core.orchestrator import RunState
+from marsys_core.topology import ConvergencePolicy, Dispatch, Edge, Graph, Node, NodeKind
+from marsys_core.values import Detached, Failure, JoinInput
+from tests.core.orchestrator.driver import Outcome, Simulation, Turn
+from tests.core.reference import data as ref
+from tests.core.reference.model import run
+from tests.core.reference.net import Net, NodeSpec, Policy
+
+__all__ = ["Play", "Verdict", "verdict_of"]
+
+
+@attrs.frozen
+class Verdict:
+    """What both machines have to agree on. Of a run that came to the step limit only the first three."""
+
+    success: bool
+    steps: int
+    limited: bool
+    values: Any = None
+    log: Any = None
+    settled: Any = None
+    branch_results: Any = None
+    dropped: Any = None
+
+
+@attrs.frozen
+class Play:
+    """One case: a net, what its agents do, and the policy where nothing else gives one.
+
+    With `early`, which the reference does not know, joins are complete as soon as their policy is decided.
+    """
+
+    net: Net
+    script: ref.Script
+    policy: Policy = Policy()
+    max_steps: int = 60
+    early: bool = False
+
+    def expected(self) -> Verdict:
+        got = run(self.net, self.script, policy=self.policy, max_steps=self.max_steps)
+        if got.error is not None and got.error.kind == "LimitError":
+            return Verdict(got.success, got.steps, True)
+        return Verdict(
+            got.success,
+            got.steps,
+            False,
+            got.values,
+            got.log,
+            got.settled,
+            got.branch_results,
+            Counter(value for value, _ in got.dropped),
+        )
+
+    def simulation(self, seed: int | None = None, config: ExecutionConfig | None = None) -> Simulation:
+        config = config or ExecutionConfig()
+        config = attrs.evolve(
+            config,
+            convergence_policy=policy_of(self.policy, self.early),
+            max_steps=self.max_steps,
+            max_branch_depth=999,
+        )
+        return Simulation.of(graph_of(self.net, self.early), self.answer, config=config, seed=seed)
+
+    def answer(self, turn: Turn) -> Action:
+        """What the reference's script says, as an action of the orchestrator."""
+        branch = turn.branch
+        asked = ref.Turn(
+            branch=branch.id, name=branch.name, node=turn.node, visit=turn.visit, input=turn.value
+        )
+        return action_of(self.script(asked))
+
+
+def verdict_of(got: Outcome) -> Verdict:
+    state = got.state
+    if "max_steps=" in got.error:
+        return Verdict(got.success, state.steps, True)
+    return Verdict(
+        got.success,
+        state.steps,
+        False,
+        [rendered(value) for value in got.values],
+        log_of(got),
+        got.settled,
+        results_of(state),
+        Counter(rendered(event.value) for event in got.of(Dropped)),
+    )
+
+
+def log_of(got: Outcome) -> frozenset[tuple[str, int, str, Any]]:
+    count: Counter[str] = Counter()
+    log = []
+    for branch, node, value in got.steps:
+        count[branch] += 1
+        log.append((branch, count[branch], node, rendered(value)))
+    return frozenset(log)
+
+
+def results_of(state: RunState) -> dict[str, Any]:
+    detached = [branch for branch in state.branches.values() if branch.detached]
+    return {b.id: rendered(b.result) for b in detached if b.outcome and b.outcome.value == "returned"}
+
+
+def rendered(value: Any) -> Any:
+    """A value as nested tuples, as the reference renders its own."""
+    match value:
+        case JoinInput():
+            return ("join", tuple((node, branch, rendered(inner)) for node, branch, inner in value))
+        case Failure(error=error):
+            return ("failure", "Fail" if error == "AgentError" else error)
+        case Detached(branches):
+            return ("detached", branches)
+        case list():
+            return ("list", tuple(map(rendered, value)))
+    return value
+
+
+def action_of(action: ref.Action) -> Action:
+    match action:
+        case ref.Content(value):
+            return Content(value)
+        case ref.Return(value):
+            return Return(value)
+        case ref.Finish(value):
+            return Finish(value)
+        case ref.Fail(detail):
+            return Fail(detail)
+        case ref.Invoke(calls=()):
+            return Malformed("no call")
+        case ref.Invoke(calls, wait, policy):
+            return Invoke(calls, wait, policy=None if policy is None else policy_of(policy))
+
+
+def policy_of(policy: Policy, early: bool = False) -> ConvergencePolicy:
+    ratio = policy.min_ratio if policy.quorum is None else 1.0
+    return ConvergencePolicy(
+        min_ratio=ratio, quorum=policy.quorum, on_insufficient=policy.on_insufficient, early=early
+    )
+
+
+def graph_of(net: Net, early: bool = False) -> Graph:
+    nodes = {name: node_of(name, spec, early) for name, spec in net.nodes.items()}
+    edges = [Edge(edge.src, edge.dst, bidirectional=edge.bidirectional) for edge in net.edges]
+    return Graph(nodes, edges, net.entry_point)
+
+
+def node_of(name: str, spec: NodeSpec, early: bool) -> Node:
+    kind = NodeKind(spec.kind)
+    settings: dict[str, Any] = {"is_convergence_point": spec.convergence}
+    if spec.policy is not None:
+        settings["convergence_policy"] = policy_of(spec.policy, early)
+    if kind is NodeKind.AGENT:
+        settings["dispatch"], settings["rounds"] = spec.dispatch, spec.rounds
+    if kind is NodeKind.GATHER or spec.dispatch == Dispatch.ALL.value:
+        settings["limit"] = spec.limit
+    make: Callable[..., Node] = Node
+    return make(name, kind=kind, **settings)

@@ -1,0 +1,50 @@
+"""A second reading of the orchestration rules: a small recursive interpreter to hold the real one against."""
+
+from tests.core.reference.data import (
+    Action,
+    Content,
+    Detached,
+    Entry,
+    Fail,
+    Failure,
+    Finish,
+    Invoke,
+    Join,
+    Outcome,
+    Return,
+    Script,
+    Turn,
+    dotted,
+    joined,
+    leaves,
+    rendered,
+)
+from tests.core.reference.model import run
+from tests.core.reference.net import Edge, Net, NodeSpec, Policy, distances, meeting_node
+
+__all__ = [
+    "Action",
+    "Content",
+    "Detached",
+    "Edge",
+    "Entry",
+    "Fail",
+    "Failure",
+    "Finish",
+    "Invoke",
+    "Join",
+    "Net",
+    "NodeSpec",
+    "Outcome",
+    "Policy",
+    "Return",
+    "Script",
+    "Turn",
+    "distances",
+    "dotted",
+    "joined",
+    "leaves",
+    "meeting_node",
+    "rendered",
+    "run",
+]
