@@ -1,0 +1,88 @@
+"""`Agent`: a model with an instruction and tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from marsys_core.agents.base import BaseAgent
+from marsys_core.errors import ConfigError
+from marsys_core.tools import Tool
+
+if TYPE_CHECKING:
+    from marsys_core.context import Context
+    from marsys_core.models import Model, Sampling
+
+__all__ = ["RESERVED", "Agent"]
+
+RESERVED = frozenset({"invoke_agent", "return_result", "finish", "ask_user", "end_conversation"})
+"""Names of the tools by which an agent names an action; none of its own can have one."""
+
+
+class Agent(BaseAgent):
+    """A model with an instruction and tools, which works until it has an answer or names an action.
+
+    The tool calls of one reply run side by side. A call that cannot be run goes back to the model as an
+    error. Its history is at all times one that a provider accepts. The agents it may invoke are offered to
+    it as reserved tools, as far as the topology allows them at that moment.
+
+    Args:
+        name: What topologies know it by.
+        model: A model, or the name of one that a plugin provides.
+        instruction: What it is told to be and do: the system message.
+        goal: What it is to achieve; put after the instruction.
+        tools: What it may call: tools, functions, or names of tools that plugins provide.
+        sampling: How to sample.
+        output_schema: A JSON Schema for its answer, for models that can be held to one.
+        memory: The name of a provider that chooses what of its conversation the model is shown.
+        description: One line for other agents and for people.
+
+    Raises:
+        ConfigError: An empty name, tools that are no list, or a tool with a reserved name.
+    """
+
+    accepts_notes = True
+    acts_by_tools = True
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        model: str | Model | None = None,
+        instruction: str = "",
+        goal: str = "",
+        tools: Sequence[Tool | str | Any] = (),
+        sampling: Sampling | None = None,
+        output_schema: Mapping[str, Any] | None = None,
+        memory: str | None = None,
+        description: str = "",
+        agent_name: str | None = None,
+    ) -> None:
+        super().__init__(
+            model, name=name, agent_name=agent_name, tools=tools, memory=memory, description=description
+        )
+        self.instruction = instruction
+        self.goal = goal
+        self.sampling = sampling
+        self.output_schema = output_schema
+        for each in self.tools:
+            if (each if isinstance(each, str) else each.name) in RESERVED:
+                msg = (
+                    f"{self.name!r} has a tool called {each!r}, which is a reserved name: {sorted(RESERVED)}"
+                )
+                raise ConfigError(msg)
+
+    @property
+    def system(self) -> str:
+        """The instruction and the goal, as the model is told them."""
+        if not self.goal:
+            return self.instruction
+        return (
+            f"{self.instruction}\n\nYour goal: {self.goal}" if self.instruction else f"Your goal: {self.goal}"
+        )
+
+    async def _run(self, prompt: Any, context: Context, **kwargs: Any) -> Any:
+        # The loop is imported on first use: constructing agents needs neither models nor actions.
+        from marsys_core.agents.loop import work
+
+        return await work(self, prompt, context)

@@ -1,0 +1,109 @@
+"""`BaseAgent`: something that takes a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from marsys_core.agents.registry import register
+from marsys_core.errors import ConfigError
+from marsys_core.tools import Tool, as_tool
+
+if TYPE_CHECKING:
+    from marsys_core.config import ExecutionConfig
+    from marsys_core.context import Context
+    from marsys_core.models import Model
+    from marsys_core.results import RunResult
+
+__all__ = ["BaseAgent"]
+
+
+class BaseAgent:
+    """Something that takes a turn in a run. Subclass it and write `_run`.
+
+    The engine never writes to an agent and keeps no state of a run on it: one object serves any number of
+    runs at once. Constructing an agent registers it under its name.
+
+    Args:
+        model: A model, or the name of one that a plugin provides; None for an agent that needs none.
+        name: What topologies know it by; the class name by default.
+        agent_name: The same as `name`.
+        tools: What it may call: tools, functions, or names of tools that plugins provide.
+        memory: The name of a provider that chooses what of its conversation a model is shown.
+        description: One line for other agents and for people.
+
+    Raises:
+        ConfigError: Two different names, an empty one, or tools that are no list.
+    """
+
+    accepts_notes: bool = False
+    """Whether a step may be taken again with a note that says what was wrong with its action."""
+    acts_by_tools: bool = False
+    """Whether it is offered the reserved tools, such as `invoke_agent`."""
+
+    def __init__(
+        self,
+        model: str | Model | None = None,
+        *,
+        name: str | None = None,
+        agent_name: str | None = None,
+        tools: Sequence[Tool | str | Any] = (),
+        memory: str | None = None,
+        description: str = "",
+    ) -> None:
+        if name is not None and agent_name is not None and name != agent_name:
+            msg = f"name and agent_name are the same thing, and here they differ: {name!r} and {agent_name!r}"
+            raise ConfigError(msg)
+        self.name: str = name or agent_name or type(self).__name__
+        if not isinstance(self.name, str) or not self.name.strip():
+            msg = f"an agent's name is text, not {self.name!r}"
+            raise ConfigError(msg)
+        if isinstance(tools, str | Tool) or not isinstance(tools, Iterable):
+            msg = f"tools is a list of tools, functions or names, not {tools!r}; write tools=[{tools!r}]"
+            raise ConfigError(msg)
+        self.model = model
+        self.tools: tuple[Tool | str, ...] = tuple(
+            each if isinstance(each, str) else as_tool(each) for each in tools
+        )
+        self.memory = memory
+        self.description = description
+        register(self.name, self)
+
+    @property
+    def agent_name(self) -> str:
+        """The same as `name`."""
+        return self.name
+
+    async def _run(self, prompt: Any, context: Context, **kwargs: Any) -> Any:
+        """Take one turn.
+
+        Args:
+            prompt: What was handed over: text or data, or a `JoinInput` where several branches met.
+            context: The step's view of the run.
+            kwargs: Reserved for the engine.
+
+        Returns:
+            Text, data, a `Message`, an attrs, dataclass or pydantic object, or an action. None is an error.
+            The method may also be a plain ``def``; it then runs in a worker thread.
+        """
+        msg = f"{type(self).__name__} does not say what it does: write its _run(self, prompt, context, **kwargs)"
+        raise ConfigError(msg)
+
+    async def run(
+        self,
+        task: Any,
+        *,
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        execution_config: ExecutionConfig | None = None,
+    ) -> RunResult:
+        """Run this agent alone on `task`.
+
+        Errors are in the result, also those that `Orchestra.run` would raise.
+        """
+        from marsys_core.orchestra import run_agent
+
+        return await run_agent(self, task, context, session_id, execution_config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {getattr(self, 'name', None)!r}>"

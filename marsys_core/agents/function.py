@@ -1,0 +1,100 @@
+"""Plain functions as agents."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, overload
+
+from marsys_core.agents.base import BaseAgent
+from marsys_core.errors import ConfigError
+
+__all__ = ["FunctionAgent", "agent"]
+
+
+class FunctionAgent(BaseAgent):
+    """An agent that is a function of the prompt, or of the prompt and the context.
+
+    An async function is awaited; a plain one runs in a worker thread. Where it returns None, an empty
+    text is handed on, and the run says so once in a `Warned` event.
+    """
+
+    none_is_empty = True
+
+    def __init__(
+        self, function: Callable[..., Any], *, name: str | None = None, description: str = ""
+    ) -> None:
+        summary = description or (inspect.getdoc(function) or "").partition("\n")[0]
+        super().__init__(name=name or function.__name__, description=summary)
+        self.function = function
+        takes_context = _takes_context(function)
+        if inspect.iscoroutinefunction(function):
+            self._run = _asynchronous(function, takes_context)  # type: ignore[method-assign]
+        else:
+            self._run = _synchronous(function, takes_context)  # type: ignore[method-assign]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function as it was written."""
+        return self.function(*args, **kwargs)
+
+
+def _asynchronous(function: Callable[..., Any], takes_context: bool) -> Callable[..., Any]:
+    if takes_context:
+        return function
+
+    async def run(prompt: Any, _context: Any) -> Any:
+        return await function(prompt)
+
+    return run
+
+
+def _synchronous(function: Callable[..., Any], takes_context: bool) -> Callable[..., Any]:
+    return function if takes_context else lambda prompt, _context: function(prompt)
+
+
+def _takes_context(function: Callable[..., Any]) -> bool:
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is p.empty]
+    several = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if positional and positional[0].name == "context" and len(positional) > 1:
+        msg = f"an agent function takes the prompt first, then the context: {function.__name__}{inspect.signature(function)}"
+        raise ConfigError(msg)
+    missing = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if missing or len(required) > 2 or not (positional or several):
+        msg = (
+            f"an agent function takes (prompt) or (prompt, context), not "
+            f"{function.__name__}{inspect.signature(function)}"
+        )
+        raise ConfigError(msg)
+    if len(positional) < 2:
+        return several
+    # A default is how a loop binds a value; only a parameter called context is given one in its place.
+    return positional[1].default is inspect.Parameter.empty or positional[1].name == "context"
+
+
+@overload
+def agent(function: Callable[..., Any], /) -> FunctionAgent: ...
+@overload
+def agent(
+    *, name: str | None = None, description: str = ""
+) -> Callable[[Callable[..., Any]], FunctionAgent]: ...
+def agent(
+    function: Callable[..., Any] | str | None = None, /, *, name: str | None = None, description: str = ""
+) -> Any:
+    """Make an agent of a plain function; a decorator, bare or with arguments.
+
+    Args:
+        function: Takes the prompt, or the prompt and the context.
+        name: What topologies know it by; the function's name by default.
+        description: One line; the first of the docstring by default.
+
+    Raises:
+        ConfigError: The function takes something else.
+    """
+    if isinstance(function, str):
+        msg = f"@agent takes the name as a keyword: @agent(name={function!r})"
+        raise ConfigError(msg)
+    if function is None:
+        return lambda decorated: FunctionAgent(decorated, name=name, description=description)
+    return FunctionAgent(function, name=name, description=description)

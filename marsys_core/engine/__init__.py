@@ -1,0 +1,1 @@
+"""The Trio engine: carries out what the orchestrator decides."""

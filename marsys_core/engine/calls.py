@@ -1,0 +1,316 @@
+"""Model calls and tool calls: limits, guards, middleware, and their record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from marsys_core import events as e
+from marsys_core.engine.threads import run_in_thread
+from marsys_core.errors import (
+    CriticalError,
+    ErrorClass,
+    MarsysError,
+    ModelError,
+    ModelErrorKind,
+    ModelTimeout,
+    RecoverableError,
+    ToolTimeout,
+    UnknownName,
+)
+from marsys_core.journal import pack, pack_calls
+from marsys_core.messages import Message, ToolCall, Usage
+from marsys_core.models import FinishReason, ModelRequest, ModelResponse
+from marsys_core.protocols.guard import GuardSubject
+from marsys_core.tools import Tool, render_result
+
+if TYPE_CHECKING:
+    from marsys_core.config import ExecutionConfig
+    from marsys_core.engine.step import Step
+
+__all__ = ["ModelCall", "StepCall", "ToolRun", "attempt_model", "call_model", "call_tool", "call_tools"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class ModelCall:
+    """A model call on its way through the middleware.
+
+    Args:
+        request: What is asked.
+        model: Who is asked.
+        config: The limits of the run.
+        random: A source of numbers from 0 to 1; the same in every run with the same ``seed``.
+        step: The step that asks.
+        attempt: Which attempt this is, from 1.
+    """
+
+    request: ModelRequest
+    model: Any
+    config: ExecutionConfig
+    random: Callable[[], float]
+    step: Step
+    attempt: int = 1
+
+
+@attrs.define(eq=False, kw_only=True)
+class ToolRun:
+    """A tool call on its way through the middleware; `arguments` are checked already."""
+
+    tool: Tool
+    arguments: Mapping[str, Any]
+    call_id: str
+    step: Step
+    branch_id: str
+    node: str
+    run_id: str
+    task: Any
+    at: int
+
+    @property
+    def number(self) -> int:
+        """The step within the branch."""
+        return self.step.step
+
+
+@attrs.define(eq=False, kw_only=True)
+class StepCall:
+    """A step on its way through the middleware; a changed `prompt` is what the agent sees."""
+
+    agent: Any
+    prompt: Any
+    step: Step
+
+
+async def call_model(step: Step, model: Any, request: ModelRequest) -> ModelResponse:
+    """Ask `model`, through the middleware; every attempt is recorded."""
+    run, layer = step.run, step.run.layers.model_call
+    if layer is None:
+        return await attempt_model(step, model, request)
+    call = ModelCall(request=request, model=model, config=run.config, random=run.random, step=step)
+    response: ModelResponse = await layer(call, _proceed_model)
+    return response
+
+
+async def _proceed_model(call: ModelCall) -> ModelResponse:
+    return await attempt_model(call.step, call.model, call.request, call.attempt)
+
+
+def _unable(model: Any, request: ModelRequest) -> str:
+    """Say what the request asks for that the model says it cannot do, or nothing."""
+    able = getattr(model, "capabilities", None)
+    if able is None:
+        return ""
+    if request.tools and not able.tools:
+        return "call tools"
+    return (
+        "be held to an output schema" if request.output_schema is not None and not able.output_schema else ""
+    )
+
+
+async def attempt_model(step: Step, model: Any, request: ModelRequest, attempt: int = 1) -> ModelResponse:
+    """Ask `model` once, within its limit, and record it."""
+    run, branch, name = step.run, step.branch, model.name
+    tools = len(request.tools)
+    if (tools or request.output_schema is not None) and (cannot := _unable(model, request)):
+        msg = f"model {name!r} cannot {cannot}, and was asked to"
+        raise ModelError(msg, kind=ModelErrorKind.BAD_REQUEST)
+    run.record(
+        e.ModelCalled(branch.id, branch.n, step.cause, step.node, name, len(request.messages), tools, attempt)
+    )
+    started = trio.current_time()
+    try:
+        limit = run.config.model_timeout
+        if limit is None:
+            response: ModelResponse = await model.generate(request)
+        else:
+            response = await _generate_within(model, request, limit, started)
+        _check_response(name, response)
+    except Exception as error:
+        failure = _as_model_error(error, name)
+        _model_failed(step, name, failure, trio.current_time() - started)
+        step.call_error = failure
+        if failure is error:
+            raise
+        raise failure from error
+    step.usage = response.usage if step.usage is None else step.usage + response.usage
+    content, calls = response.content, response.tool_calls
+    content = pack(run.journal, content if type(content) is str else list(content))
+    if calls:
+        calls = pack_calls(run.journal, calls)
+    run.record(
+        e.ModelReplied(
+            branch.id, branch.n, step.cause, step.node, name, content, calls,
+            response.finish_reason.value, response.usage, trio.current_time() - started,
+        )
+    )  # fmt: skip
+    return response
+
+
+async def _generate_within(model: Any, request: ModelRequest, limit: float, started: float) -> ModelResponse:
+    request = attrs.evolve(request, deadline=started + limit)
+    with trio.move_on_after(limit):
+        response: ModelResponse = await model.generate(request)
+        return response
+    msg = f"model {model.name!r} took longer than model_timeout={limit:g} s"
+    error = ModelTimeout(msg, "model_timeout", limit)
+    error.error_class = ErrorClass.RECOVERABLE
+    raise error
+
+
+def _check_response(name: str, given: object) -> None:
+    if not isinstance(given, ModelResponse):
+        msg = f"model {name!r} returned {given!r:.200}, and not a ModelResponse"
+        raise ModelError(msg, kind=ModelErrorKind.MALFORMED)
+    sound = (
+        isinstance(given.content, str | tuple)
+        and isinstance(given.tool_calls, tuple)
+        and all(isinstance(call, ToolCall) for call in given.tool_calls)
+        and isinstance(given.finish_reason, FinishReason)
+        and isinstance(given.usage, Usage)
+    )
+    if not sound:
+        msg = f"model {name!r} returned a response with fields of other types than ModelResponse has: {given!r:.400}"
+        raise ModelError(msg, kind=ModelErrorKind.MALFORMED)
+
+
+def _as_model_error(error: Exception, name: str) -> MarsysError:
+    """Models raise `ModelError` and nothing else; what a broken one raises is made one."""
+    if isinstance(error, MarsysError):
+        return error
+    msg = f"model {name!r} raised {type(error).__name__}: {error}"
+    network = isinstance(error, ConnectionError | TimeoutError | trio.BrokenResourceError)
+    return ModelError(msg, kind=ModelErrorKind.NETWORK if network else ModelErrorKind.MALFORMED)
+
+
+def _model_failed(step: Step, name: str, error: MarsysError, duration: float) -> None:
+    kind = error.kind.value if isinstance(error, ModelError) else type(error).__name__
+    retryable = error.retryable if isinstance(error, ModelError) else isinstance(error, ModelTimeout)
+    branch = step.branch
+    step.run.record(
+        e.ModelFailed(branch.id, branch.n, step.cause, step.node, name, str(error), kind, retryable, duration)
+    )
+
+
+async def call_tools(step: Step, calls: tuple[ToolCall, ...]) -> list[Message]:
+    """Run the calls of one reply side by side; the results come in the order of the calls."""
+    if not calls:
+        return []
+    if len(calls) == 1:
+        return [await _result_message(step, calls[0])]
+    results: list[Message | None] = [None] * len(calls)
+    # Each call has its places in the journal reserved, so that the record does not depend on which ends first.
+    base = step.branch.n
+    step.branch.n += 2 * len(calls)
+
+    failures: dict[int, Exception] = {}
+
+    async def one(index: int, call: ToolCall) -> None:
+        try:
+            results[index] = await _result_message(step, call, base + 2 * index)
+        except Exception as error:  # it ends the run, so the others need not go on
+            failures[index] = error
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for index, call in enumerate(calls):
+            nursery.start_soon(one, index, call)
+    if failures:
+        raise _first(failures)
+    return [result for result in results if result is not None]
+
+
+def _first(failures: Mapping[int, Exception]) -> Exception:
+    """The one error that several calls of a reply came to: the first in their order, the rest as notes."""
+    first, *rest = [failures[index] for index in sorted(failures)]
+    for other in rest:
+        first.add_note(f"beside it: {type(other).__name__}: {other}")
+    return first
+
+
+async def _result_message(step: Step, call: ToolCall, at: int | None = None) -> Message:
+    try:
+        tool = step.tool(call.name)
+    except UnknownName as error:
+        return Message("tool", str(error), tool_call_id=call.id, name=call.name, is_error=True)
+    try:
+        result = await call_tool(step, tool, call.arguments, call.id, at)
+    except (CriticalError, RecoverableError):
+        raise
+    except Exception as error:
+        told = str(error) if isinstance(error, MarsysError) else f"{type(error).__name__}: {error}"
+        return Message("tool", told, tool_call_id=call.id, name=call.name, is_error=True)
+    return Message("tool", render_result(result), tool_call_id=call.id, name=call.name)
+
+
+async def call_tool(
+    step: Step, tool: Tool, arguments: str | Mapping[str, Any], call_id: str, at: int | None = None
+) -> Any:
+    """Run one tool: check the arguments, ask the guards, run it within its limit, and record it."""
+    run, branch = step.run, step.branch
+    given = run.keep(arguments)
+    if at is None:
+        at = branch.n
+        branch.n += 2  # its end has a place too, whatever else is recorded meanwhile
+    run.record(e.ToolStarted(branch.id, at, step.cause, step.node, tool.name, call_id, given))
+    started = trio.current_time()
+    try:
+        bound = tool.bind(arguments)
+        if run.engine.guards:
+            subject = GuardSubject(
+                kind="tool", value=bound, name=tool.name, run_id=run.run_id, node=step.node
+            )
+            await run.check(subject, branch)
+        call = ToolRun(
+            tool=tool, arguments=bound, call_id=call_id, step=step, branch_id=branch.id, node=step.node,
+            run_id=run.run_id, task=run.task, at=at,
+        )  # fmt: skip
+        layer = run.layers.tool_call
+        result = await (_run_tool(call) if layer is None else layer(call, _run_tool))
+        result = run.plain(result)
+    except BaseException as error:
+        _tool_failed(step, tool, call_id, at + 1, error, trio.current_time() - started)
+        if isinstance(error, Exception):
+            step.call_error = error
+        raise
+    duration = trio.current_time() - started
+    kept = pack(run.journal, result)
+    run.record(e.ToolFinished(branch.id, at + 1, step.cause, step.node, tool.name, call_id, kept, duration))
+    return result if type(result) is str else run.unpack(kept)
+
+
+def _tool_failed(
+    step: Step, tool: Tool, call_id: str, at: int, error: BaseException, duration: float
+) -> None:
+    """Record how a call went wrong; one that was cancelled leaves a record too."""
+    told = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else "interrupted"
+    branch = step.branch
+    step.run.record(e.ToolFailed(branch.id, at, step.cause, step.node, tool.name, call_id, told, duration))
+
+
+async def _run_tool(call: ToolRun) -> Any:
+    tool, limits = call.tool, (call.tool.timeout, call.step.run.config.tool_timeout)
+    given = [limit for limit in limits if limit is not None]
+    if not given:
+        return await _invoke_tool(call)
+    limit = min(given)
+    with trio.CancelScope(deadline=trio.current_time() + limit) as scope:
+        result = await _invoke_tool(call)
+        if not scope.cancel_called:
+            return result
+    msg = f"tool {tool.name!r} took longer than {limit:g} s"
+    raise ToolTimeout(msg, "timeout" if tool.timeout == limit else "tool_timeout", limit)
+
+
+async def _invoke_tool(call: ToolRun) -> Any:
+    tool, arguments = call.tool, dict(call.arguments)
+    if tool.context_parameter is not None:
+        arguments[tool.context_parameter] = call.step.tool_context(call)
+    if tool.is_async:
+        return await tool.function(**arguments)
+    result = await run_in_thread(call.step, f"tool {tool.name!r}", lambda: tool.function(**arguments))
+    if hasattr(result, "__await__"):
+        return await result
+    return result

@@ -1,0 +1,64 @@
+"""Deadlines of steps and branches: one cancel scope, whose deadline is the earliest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from marsys_core.errors import BranchTimeout, StepTimeout
+
+if TYPE_CHECKING:
+    from marsys_core.config import ExecutionConfig
+    from marsys_core.engine.record import Recorder
+    from marsys_core.engine.step import Step
+    from marsys_core.orchestrator import Branch
+
+__all__ = ["Deadlines"]
+
+
+@attrs.frozen
+class Deadlines:
+    """The limits of a step and of its branch, in seconds; None for no limit."""
+
+    step: float | None
+    branch: float | None
+
+    @classmethod
+    def of(cls, config: ExecutionConfig) -> Deadlines | None:
+        """Return the limits that `config` sets, or None: then no step pays for a scope."""
+        if config.step_timeout is None and config.branch_timeout is None:
+            return None
+        return cls(config.step_timeout, config.branch_timeout)
+
+    def branch_end(self, run: Recorder, branch: Branch) -> float:
+        """Return when `branch` has to have ended, on Trio's clock."""
+        return float("inf") if self.branch is None else run.began + branch.started + self.branch
+
+    def overrun(self, branch: Branch) -> BranchTimeout:
+        """Return the error of a branch that took too long."""
+        seconds = self.branch or 0.0
+        msg = f"branch {branch.id} took longer than branch_timeout={seconds:g} s"
+        return BranchTimeout(msg, "branch_timeout", seconds)
+
+    async def within(self, step: Step, act: Callable[[Step], Awaitable[Any]]) -> Any:
+        """Run `act` within the earlier of the two limits.
+
+        Raises:
+            StepTimeout: The step took too long.
+            BranchTimeout: The branch, with all its steps, took too long.
+        """
+        now = trio.current_time()
+        step_end = now + self.step if self.step is not None else float("inf")
+        branch_end = self.branch_end(step.run, step.branch)
+        with trio.CancelScope(deadline=min(step_end, branch_end)) as scope:
+            value = await act(step)
+            if not scope.cancel_called:
+                return value
+            step.run.drop_late(step, value)
+        if branch_end < step_end:
+            raise self.overrun(step.branch)
+        msg = f"the step of {step.node!r} took longer than step_timeout={self.step:g} s"
+        raise StepTimeout(msg, "step_timeout", self.step or 0.0)

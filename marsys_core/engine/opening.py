@@ -1,0 +1,185 @@
+"""Opening an engine, and putting runs together in it: everything is looked up and checked before anything runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+import marsys_core
+from marsys_core.agents import BaseAgent, current_registry
+from marsys_core.config import ExecutionConfig
+from marsys_core.engine.engine import Engine
+from marsys_core.engine.report import raised, report
+from marsys_core.engine.run import RunShell
+from marsys_core.errors import CriticalError, MarsysError, UnknownName
+from marsys_core.journal import MemoryJournal
+from marsys_core.plugins import EngineInfo, PluginSettings, compose, open_services
+from marsys_core.results import RunResult
+from marsys_core.topology import NodeKind, Topology
+from marsys_core.values import Converter
+
+if TYPE_CHECKING:
+    from marsys_core.orchestra import Orchestra
+
+__all__ = ["Request", "assemble", "execute", "open_engine"]
+
+_DEFAULT_CONFIG = ExecutionConfig()
+_DEFAULT_CONVERTER = Converter()
+
+
+@asynccontextmanager
+async def open_engine(
+    *,
+    name: str,
+    plugins: PluginSettings | None,
+    sinks: Sequence[str | Any],
+    middleware: Sequence[Any],
+    types: Sequence[type],
+    max_threads: int,
+) -> AsyncIterator[Engine]:
+    """Find the plugins, open what has to be open, and close it all at the end of the block."""
+    composition = compose(plugins)
+    info = EngineInfo(name=name, version=marsys_core.__version__)
+    async with open_services(composition, engine=info) as services:
+        engine = Engine(
+            composition=composition,
+            services=services,
+            converter=Converter(types) if types else _DEFAULT_CONVERTER,
+            middleware=(*composition.items("middleware"), *middleware),
+            max_threads=max_threads,
+        )
+        await engine.start(sinks)
+        try:
+            yield engine
+        finally:
+            # Runs that nobody waited for end here, while what they use is still open.
+            await engine.end_runs()
+
+
+@attrs.define(eq=False, kw_only=True)
+class Request:
+    """What a caller asks for: the arguments of `Orchestra.run`."""
+
+    task: Any
+    topology: Any
+    agents: Mapping[str, BaseAgent]
+    execution_config: ExecutionConfig | None
+    context: Mapping[str, Any] | None
+    session_id: str | None
+    max_steps: int | None
+
+    def config(self, default: ExecutionConfig | None) -> ExecutionConfig:
+        """Return the settings that hold: of two limits on steps the smaller."""
+        config = self.execution_config or default or _DEFAULT_CONFIG
+        if self.max_steps is not None:
+            config = attrs.evolve(config, max_steps=min(self.max_steps, config.max_steps))
+        return config
+
+
+class _Table(Mapping[str, BaseAgent]):
+    """The agents a run may name: its own, the orchestra's, then the registry's."""
+
+    def __init__(self, *own: Mapping[str, BaseAgent]) -> None:
+        self._layers = (*own, current_registry())
+
+    def __getitem__(self, name: str) -> BaseAgent:
+        for layer in self._layers:
+            if name in layer:
+                found: BaseAgent = layer[name]
+                return found
+        raise UnknownName("agent", name, self)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in layer for layer in self._layers)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(itertools.chain(*self._layers)))
+
+    def __len__(self) -> int:
+        return len(set(self))
+
+
+async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_id: str) -> RunShell:
+    """Return a run that is ready to begin.
+
+    Raises:
+        TopologyError: The topology cannot run, or names agents that nobody made.
+        ValueRefused: The task cannot be recorded.
+        UnknownName: An agent names a tool or a memory that no plugin provides.
+    """
+    config = request.config(orchestra.execution_config)
+    topology = Topology.of(request.topology)
+    table = _Table(request.agents, orchestra.agents)
+    topology.validate(table)
+    prepared = {}
+    for node in topology.graph.nodes.values():
+        if node.kind is NodeKind.AGENT:
+            prepared[node.name] = await engine.prepared(table[node.agent or node.name])
+    run = RunShell(
+        engine=engine,
+        topology=topology,
+        graph=topology.graph,
+        config=config,
+        agents=prepared,
+        task=engine.converter.plain(request.task, config.max_value_bytes),
+        run_id=run_id,
+        session_id=request.session_id or "",
+        data=request.context or {},
+        journal=MemoryJournal(engine.converter),
+        layers=engine.layers(config),
+        sinks=() if engine.sinks is None else (engine.sinks,),
+    )
+    if config.status is not None:
+        await run.show(config.status)
+    return run
+
+
+async def execute(
+    orchestra: Orchestra,
+    engine: Engine,
+    request: Request,
+    run_id: str,
+    adopt: Callable[[RunShell], None] | None = None,
+) -> RunResult:
+    """Put a run together and carry it out; return what it came to, or raise it, as its settings ask.
+
+    Args:
+        orchestra: Whose defaults hold.
+        engine: Where it runs.
+        request: What the caller asks for.
+        run_id: What the run is called.
+        adopt: Told of the run when it is ready and has not begun.
+
+    Raises:
+        CriticalError: A cause that no agent can mend.
+        RecoverableError: A passing cause that was still there after the retries.
+    """
+    try:
+        run = await assemble(orchestra, engine, request, run_id)
+    except MarsysError as error:
+        return _never_started(error, orchestra, request, run_id)
+    if adopt is not None:
+        adopt(run)
+    await run.execute()
+    result = report(run)
+    if run.config.raise_errors and (grave := raised(result)) is not None:
+        raise grave
+    return result
+
+
+def _never_started(error: MarsysError, orchestra: Orchestra, request: Request, run_id: str) -> RunResult:
+    """Return the result of a run that came to no step, or raise its error, which then carries the result."""
+    session_id = request.session_id or ""
+    result = RunResult(success=False, final_response=None, error=error, run_id=run_id, session_id=session_id)
+    if not request.config(orchestra.execution_config).raise_errors:
+        return result
+    if isinstance(error, CriticalError):
+        error.result = result
+        raise error
+    critical = CriticalError(str(error))
+    critical.result = result
+    raise critical from error

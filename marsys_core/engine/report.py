@@ -1,0 +1,90 @@
+"""What a finished run tells its caller: the result, and which of the three endings it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from marsys_core.errors import ConvergenceError, CriticalError, ErrorClass, RecoverableError
+from marsys_core.messages import Usage
+from marsys_core.orchestrator import ROOT, Branch, Settled, exception_of, flatten
+from marsys_core.results import BranchResult, RunResult
+from marsys_core.values import Failure
+
+if TYPE_CHECKING:
+    from marsys_core.engine.run import RunShell
+
+__all__ = ["raised", "report"]
+
+_BAD = frozenset({Settled.FAILED, Settled.CANCELLED})
+
+
+def report(run: RunShell) -> RunResult:
+    """Return the result of a run that has ended."""
+    state = run.orchestrator.state
+    contributions = sorted(state.contributions, key=lambda contribution: contribution.key)
+    values = flatten(run.unpack(contribution.value) for contribution in contributions)
+    branches = sorted(state.branches.values(), key=lambda branch: branch.key)
+    return RunResult(
+        success=state.success,
+        final_response=values[0] if len(values) == 1 else (values or None),
+        branch_results=tuple(_branch_result(run, branch) for branch in branches),
+        total_steps=state.steps,
+        total_duration=run.ended - run.began,
+        usage=run.usage or Usage(),
+        error=None if state.success else _error_of(run),
+        run_id=run.run_id,
+        session_id=run.session_id,
+        metadata={"warnings": tuple(run.warnings)},
+    )
+
+
+def _branch_result(run: RunShell, branch: Branch) -> BranchResult:
+    return BranchResult(
+        branch_id=branch.id,
+        agent=branch.node,
+        success=branch.outcome not in _BAD,
+        response=run.unpack(branch.result),
+        error=None if branch.error is None else exception_of(branch.error),
+        steps=branch.steps,
+        duration=branch.ended - branch.started,
+        outcome="" if branch.outcome is None else branch.outcome.value,
+    )
+
+
+def _error_of(run: RunShell) -> BaseException | None:
+    state = run.orchestrator.state
+    failure: Failure | None = state.stopping
+    if failure is None and ROOT in state.branches:
+        failure = state.branches[ROOT].error
+    return None if failure is None else exception_of(failure)
+
+
+def raised(result: RunResult) -> BaseException | None:
+    """Return what the caller of a failed run is to be raised, or None where the result says it all.
+
+    The first cause of the worst class, in branch order, is raised, and the others are its notes.
+    """
+    error = result.error
+    if error is None or getattr(error, "error_class", ErrorClass.FAILURE) is ErrorClass.FAILURE:
+        return None
+    causes = _causes(error)
+    grave = [cause for cause in causes if getattr(cause, "error_class", None) is error.error_class]  # type: ignore[attr-defined]
+    first = grave[0] if grave else error
+    wanted = CriticalError if error.error_class is ErrorClass.CRITICAL else RecoverableError  # type: ignore[attr-defined]
+    if isinstance(first, wanted):
+        chosen = first
+    else:
+        chosen = wanted(str(first))
+        chosen.__cause__ = first
+    for other in causes:
+        if other is not first:
+            chosen.add_note(f"beside it: {type(other).__name__}: {other}")
+    chosen.result = result
+    return chosen
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The errors behind `error`, in branch order, joins opened."""
+    if not isinstance(error, ConvergenceError):
+        return [error]
+    return [cause for failure in error.failures for cause in _causes(failure)]

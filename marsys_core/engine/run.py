@@ -1,0 +1,241 @@
+"""The Trio shell of one run: it carries out what the orchestrator decides, and decides nothing itself.
+
+Tasks mirror the tree of branches. A branch is a loop in one task; a fork opens a nursery in that task, and
+the loop goes on when the nursery has closed, which is when the join is complete. So nothing outlives its
+join, and nothing outlives the run.
+"""
+
+from __future__ import annotations
+
+import time
+
+import attrs
+import trio
+
+from marsys_core.agents.registry import inside_run
+from marsys_core.engine.deadlines import Deadlines
+from marsys_core.engine.turns import Turns
+from marsys_core.errors import Cancelled, GuardRefused, RunTimeout
+from marsys_core.orchestrator import (
+    ROOT,
+    Branch,
+    CancelJoin,
+    Command,
+    Join,
+    Orchestrator,
+    Phase,
+    RunStep,
+    Steer,
+    StopRun,
+)
+from marsys_core.protocols.guard import GuardSubject
+from marsys_core.topology import Topology
+
+__all__ = ["RunShell"]
+
+
+@attrs.define(eq=False, kw_only=True, repr=False)
+class RunShell(Turns):
+    """One run, from its task to its last event."""
+
+    topology: Topology
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    ended: float = 0.0
+    _mail: dict[str, Command] = attrs.field(factory=dict)
+    _tasks: dict[str, None] = attrs.field(factory=dict)
+    _nurseries: dict[tuple[str, int], trio.Nursery] = attrs.field(factory=dict)
+    _waiting: dict[tuple[str, int], list[Branch]] = attrs.field(factory=dict)
+    _detached: dict[str, trio.CancelScope] = attrs.field(factory=dict)
+    _idle: trio.Event | None = None
+    _crash: BaseException | None = None
+    _slots: trio.Semaphore | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.orchestrator = Orchestrator(
+            self.graph,
+            self.config,
+            {node: prepared.traits for node, prepared in self.agents.items()},
+            append=self._record,
+            pack=self._pack,
+        )
+        limit = self.config.max_parallel_branches if self.config.allow_parallel else 1
+        if limit is not None:
+            self._slots = trio.Semaphore(limit)
+        self._deadlines = Deadlines.of(self.config)
+
+    # -- the run -------------------------------------------------------------------------------
+
+    async def execute(self) -> None:
+        """Run to the end. Afterwards nothing of it is running, however it ended."""
+        # The calls of one step are few and flat on purpose: Trio resumes a task through every await above it.
+        self.began = trio.current_time()
+        self.engine.runs[self] = self.scope
+        token = inside_run.set(True)
+        if self.config.timeout is not None:
+            self.scope.deadline = self.began + self.config.timeout
+        try:
+            with self.scope:
+                root = self._begin()
+                if not self.engine.guards or await self._is_let_in():
+                    await self._branch(root)
+                if self._detached:
+                    await self._until_idle()
+            if not self.orchestrator.state.finished:
+                self._stop_from_outside()
+        except BaseException:
+            self._accept(self.orchestrator.stop(Cancelled("the run was cancelled"), "cancelled"))
+            raise
+        finally:
+            if self._detached:
+                self._drop_detached()
+                with trio.CancelScope(shield=True):
+                    await self._until_idle()
+            inside_run.reset(token)
+            self.ended = trio.current_time()
+            if self._last is not None:
+                self._record(self._last)
+            del self.engine.runs[self]
+            self.engine.wake()
+        if self._crash is not None:
+            raise self._crash
+
+    def _begin(self) -> Branch:
+        commands = self.orchestrator.start(
+            self._pack(self.task),
+            run_id=self.run_id,
+            session_id=self.session_id,
+            fingerprint=self.topology.fingerprint,
+            wall_time=time.time(),
+        )
+        self._tasks[ROOT] = None
+        self._accept(commands)
+        return self.orchestrator.state.branches[ROOT]
+
+    async def _is_let_in(self) -> bool:
+        """Ask the guards about the task; a refusal ends the run before its first step."""
+        try:
+            await self.check(GuardSubject(kind="task", value=self.task, run_id=self.run_id))
+        except GuardRefused as refusal:
+            self.orchestrator.stop(refusal, "guard")
+            return False
+        return True
+
+    def _stop_from_outside(self) -> None:
+        """The scope ended the run before its branches did: its deadline passed, or somebody cancelled it."""
+        limit = self.config.timeout
+        if limit is not None and trio.current_time() >= self.began + limit:
+            msg = f"the run took longer than timeout={limit:g} s"
+            self._accept(self.orchestrator.stop(RunTimeout(msg, "timeout", limit), "timeout"))
+        else:
+            self._accept(self.orchestrator.stop(Cancelled("the run was cancelled"), "cancelled"))
+
+    async def _until_idle(self) -> None:
+        while self._detached:
+            self._idle = trio.Event()
+            await self._idle.wait()
+
+    def _drop_detached(self) -> None:
+        for scope in self._detached.values():
+            scope.cancel()
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def _accept(self, commands: list[Command]) -> None:
+        for command in commands:
+            kind = type(command)
+            if kind is RunStep or kind is Steer:
+                self._post(command.branch, command)  # type: ignore[attr-defined]
+            elif kind is CancelJoin:
+                nursery = self._nurseries.get(command.join.id)  # type: ignore[attr-defined]
+                if nursery is not None:
+                    nursery.cancel_scope.cancel()
+            elif kind is StopRun:
+                self.scope.cancel()
+                self._drop_detached()
+
+    def _post(self, branch: Branch, command: Command) -> None:
+        """Give `command` to the task of its branch, which is started if there is none."""
+        self._mail[branch.id] = command
+        if branch.id in self._tasks:
+            return
+        self._tasks[branch.id] = None
+        if branch.join is None:
+            self._detach(branch)
+            return
+        nursery = self._nurseries.get(branch.join.id)
+        if nursery is None:
+            self._waiting.setdefault(branch.join.id, []).append(branch)
+        else:
+            nursery.start_soon(self._branch, branch)
+
+    def _detach(self, branch: Branch) -> None:
+        scope = trio.CancelScope()
+        self.engine.start_soon(self._detached_branch, branch, scope)
+        self._detached[branch.id] = scope
+
+    async def _detached_branch(self, branch: Branch, scope: trio.CancelScope) -> None:
+        token = inside_run.set(True)
+        try:
+            with scope:
+                await self._branch(branch)
+            if branch.phase is not Phase.SETTLED:
+                self.scope.cancel()
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # Ctrl-C, an exit: it belongs to the run, not to the engine of others
+            self._crash = error
+            self.scope.cancel()
+        finally:
+            inside_run.reset(token)
+            del self._detached[branch.id]
+            if not self._detached and self._idle is not None:
+                self._idle.set()
+
+    # -- branches ------------------------------------------------------------------------------
+
+    async def _branch(self, branch: Branch) -> None:
+        """Carry one branch on until it has settled."""
+        mail = self._mail
+        while True:
+            command = mail.pop(branch.id, None)
+            if command is not None:
+                if self._slots is None:
+                    await self._step(branch, command)
+                else:
+                    async with self._slots:
+                        await self._step(branch, command)
+            elif branch.fork is not None and branch.phase is not Phase.SETTLED:
+                await self._fork(branch, branch.fork)
+            else:
+                return
+
+    async def _fork(self, branch: Branch, join: Join) -> None:
+        """Run the children of a fork; when this returns, the orchestrator has completed the join."""
+        limit = join.policy.timeout if join.policy.timeout is not None else self.config.convergence_timeout
+        join_end = float("inf") if limit is None else trio.current_time() + limit
+        branch_end = float("inf") if self._deadlines is None else self._deadlines.branch_end(self, branch)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nurseries[join.id] = nursery
+                if (end := min(join_end, branch_end)) < float("inf"):
+                    nursery.cancel_scope.deadline = end
+                for child in self._waiting.pop(join.id, ()):
+                    nursery.start_soon(self._branch, child)
+        except BaseExceptionGroup as group:
+            raise _alone(group) from None
+        finally:
+            del self._nurseries[join.id]
+        if not join.complete and trio.current_time() >= min(join_end, branch_end):
+            if branch_end <= join_end:
+                assert self._deadlines is not None  # it has set the earlier end
+                self._accept(self.orchestrator.on_branch_timeout(branch, self._deadlines.overrun(branch)))
+            else:
+                self._accept(self.orchestrator.on_timeout(join, limit or 0.0))
+
+
+def _alone(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Children report their errors to the orchestrator; what still comes out is the interpreter's (Ctrl-C)."""
+    if len(group.exceptions) > 1:
+        return group
+    only = group.exceptions[0]
+    return _alone(only) if isinstance(only, BaseExceptionGroup) else only

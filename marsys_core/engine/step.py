@@ -1,0 +1,306 @@
+"""One step: what the agent sees of its run, and what becomes of what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from marsys_core.actions import Action, AskUser, Content, Finish, Invoke, Return
+from marsys_core.agents.reserved import reserved_specs
+from marsys_core.engine.calls import ToolRun, attempt_model, call_model, call_tool, call_tools
+from marsys_core.errors import ConfigError, LifecycleError, UnknownName
+from marsys_core.events import EventId
+from marsys_core.memory import ConversationLog, ConversationMemory
+from marsys_core.messages import Message, ToolCall, Usage
+from marsys_core.models import ModelRequest, ModelResponse, Sampling, ToolSpec, usable_model
+from marsys_core.orchestrator import Branch, Offer, offer, tally
+from marsys_core.tools import Tool
+from marsys_core.values import JoinInput, render
+
+if TYPE_CHECKING:
+    from marsys_core.engine.prepared import Prepared
+    from marsys_core.engine.turns import Turns
+
+__all__ = ["Step", "ToolPlace"]
+
+_SAMPLING = Sampling()
+
+
+@attrs.define(eq=False, repr=False)
+class Step:
+    """The `context` of one step; see `marsys_core.context.Context` for what each member is."""
+
+    run: Turns
+    branch: Branch
+    prepared: Prepared
+    prompt: Any
+    notes: Sequence[str] = ()
+    usage: Usage | None = None
+    call_error: BaseException | None = None
+    over: bool = False
+    _log: ConversationLog | None = None
+    _memory: ConversationMemory | None = None
+    _base: int = 0
+    _was_open: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> Any:
+        return self.run.unpack(self.run.task)
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id
+
+    @property
+    def session_id(self) -> str:
+        return self.run.session_id
+
+    @property
+    def branch_id(self) -> str:
+        return self.branch.id
+
+    @property
+    def node(self) -> str:
+        return self.branch.node
+
+    @property
+    def step(self) -> int:
+        return self.branch.steps
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        return self.run.data
+
+    @property
+    def max_tool_rounds(self) -> int:
+        return self.run.config.max_tool_rounds
+
+    @property
+    def cause(self) -> EventId:
+        return self.branch.last
+
+    def __repr__(self) -> str:
+        return f"<context of step {self.step} at {self.node!r}, branch {self.branch_id}, run {self.run_id}>"
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.run.data:
+            raise UnknownName("context value", key, self.run.data, "Give it with context={...}.")
+        return self.run.data[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.run.data.get(key, default)
+
+    @property
+    def offered(self) -> Offer:
+        return offer(self.run.graph, self.branch)
+
+    def comes_back(self, action: Invoke) -> bool:
+        link, node = self.run.graph.link, self.branch.node
+        if any(link(node, target) is None for target, _ in action.calls):
+            return True  # it is refused, and taken back with its calls: there is nothing to answer
+        return self.run.orchestrator.comes_back(self.branch, action)
+
+    def handed_over(self, action: Action) -> str:
+        if not isinstance(action, Invoke):
+            return "done"
+        names = [node for node, _ in action.calls]
+        if len(names) > 1:
+            names = [self.run.graph.meeting(self.branch.node, names)]
+        return f"handed over to {names[0]}"
+
+    # -- the conversation ----------------------------------------------------------------------
+
+    @property
+    def memory(self) -> ConversationMemory:
+        if self._memory is None:
+            self._check_open()
+            self._open_memory()
+            assert self._memory is not None
+        return self._memory
+
+    def _open_memory(self) -> None:
+        logs, key = self.run.conversations, (self.branch.name, self.prepared.name)
+        log = logs.get(key)
+        if log is None:
+            log = logs[key] = ConversationLog()
+        self._log, self._base, self._was_open = log, len(log.messages), log.open_calls
+        if log.open_calls:
+            if not self._answers():
+                log.messages.extend(log.closings())
+            log.open_calls = ()
+        self._memory = ConversationMemory(log, self._base, self.prepared.memory)
+
+    def _answers(self) -> bool:
+        """Whether this step was given the answers to the agent's own calls."""
+        branch = self.branch
+        replies = (branch.replies or {}).get(branch.node)
+        return bool(replies) and branch.how in ("join", "return", "again")
+
+    def incoming(self) -> Sequence[Message]:
+        branch = self.branch
+        if not self._answers() or not self._opened_with_calls():
+            return [Message("user", self._content())]
+        replies = (branch.replies or {})[branch.node]
+        return [
+            Message("tool", self._answer_to(start, stop), tool_call_id=call) for call, start, stop in replies
+        ]
+
+    def _opened_with_calls(self) -> bool:
+        _ = self.memory
+        return bool(self._was_open)
+
+    def _content(self) -> Any:
+        prompt = self.prompt
+        if isinstance(prompt, Message):
+            return prompt.content
+        return prompt if type(prompt) is str else render(prompt)
+
+    def _answer_to(self, start: int, stop: int) -> str:
+        """What came back for the calls from `start` to `stop`."""
+        join = self.branch.joined
+        if join is None:
+            return render(self.prompt)
+        items = [(c.call, c.key, (c.node, c.source, c.value)) for c in join.contributions]
+        items += [
+            (call, child.key, (child.node, child.id, child.error)) for call, child in tally(join).failures
+        ]
+        own = sorted((item for item in items if start <= item[0] < stop), key=lambda item: item[:2])
+        if not own:
+            return "no answer: the work went on elsewhere"
+        values = [(node, source, self.run.unpack(value)) for _, _, (node, source, value) in own]
+        return render(values[0][2] if len(values) == 1 and stop - start == 1 else JoinInput(values))
+
+    def end(self) -> None:
+        """The step is over, and so is what it was handed."""
+        self.over = True
+        if self._memory is not None:
+            self._memory.close()
+
+    def _check_open(self) -> None:
+        if self.over:
+            msg = f"{self!r} is over: a context lives as long as its step"
+            raise LifecycleError(msg)
+
+    def commit(self, action: Action) -> tuple[Message, ...]:
+        """The step has ended in `action`: return what it added to the conversation."""
+        if self._log is None:
+            return ()
+        if type(action) is Invoke and action.replies and self.comes_back(action):
+            self._log.open_calls = tuple(call for call, _, _ in action.replies)
+            self._log.handed_to = ", ".join(node for node, _ in action.calls)
+        return tuple(self._log.messages[self._base :])
+
+    def roll_back(self) -> None:
+        """The step failed, or is taken again: it leaves no trace in the conversation."""
+        if self._log is not None:
+            del self._log.messages[self._base :]
+            self._log.open_calls = self._was_open
+            if self._memory is not None:
+                self._memory.close()
+            self._log = self._memory = None
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    async def generate(
+        self,
+        messages: str | Sequence[Message] | None = None,
+        *,
+        model: Any = None,
+        system: str = "",
+        tools: Sequence[Tool | ToolSpec] = (),
+        output_schema: Mapping[str, Any] | None = None,
+        sampling: Sampling | None = None,
+    ) -> ModelResponse:
+        if self.over:
+            self._check_open()
+        if messages is None:
+            messages = self.memory.messages
+        elif type(messages) is str:
+            messages = [Message("user", messages)]
+        target = self.prepared.model if model is None else model
+        if target is None:
+            msg = (
+                f"agent {self.prepared.name!r} has no model; give it one, or name one in generate(model=...)"
+            )
+            raise ConfigError(msg)
+        if model is not None:
+            named = type(model) is str
+            target = (
+                await self.run.engine.model(model) if named else usable_model(model, "generate(model=...)")
+            )
+        request = ModelRequest(
+            messages=messages,  # type: ignore[arg-type]
+            system=system,
+            tools=_specs(tools),
+            output_schema=output_schema,
+            sampling=sampling or _SAMPLING,
+        )
+        if self.run.layers.model_call is None:
+            return await attempt_model(self, target, request)
+        return await call_model(self, target, request)
+
+    def tool_specs(self) -> Sequence[ToolSpec]:
+        return self.prepared.specs
+
+    def reserved_specs(self) -> Sequence[ToolSpec]:
+        return reserved_specs(self.offered) if self.prepared.calls_tools else ()
+
+    def tool(self, name: str) -> Tool:
+        """Return the agent's tool of that name."""
+        found = self.prepared.tools.get(name)
+        if found is None:
+            raise UnknownName("tool", name, self.prepared.tools, f"(agent {self.prepared.name!r})")
+        return found
+
+    async def call_tool(self, name: str, /, **arguments: Any) -> Any:
+        self._check_open()
+        return await call_tool(
+            self, self.tool(name), arguments, f"{self.branch.id}:{self.step}:{self.branch.n}"
+        )
+
+    async def call_tools(self, calls: Sequence[ToolCall]) -> list[Message]:
+        self._check_open()
+        return await call_tools(self, tuple(calls))
+
+    def tool_context(self, call: ToolRun) -> Any:
+        """Return what the tool of `call` is told of where it runs."""
+        return ToolPlace(
+            self.run_id, self.branch.id, self.branch.node, self.branch.steps, call.call_id, self.task
+        )
+
+    # -- values --------------------------------------------------------------------------------
+
+    def plain(self, action: Action) -> Action:
+        """Return `action` with its values made plain, and large ones put into the journal."""
+        run = self.run
+        if type(action) is Content:
+            value = run.keep(action.value)
+            return action if value is action.value else Content(value)
+        if type(action) is Return or type(action) is Finish:
+            value = run.keep(action.value)
+            return action if value is action.value else type(action)(value)
+        if type(action) is Invoke:
+            return attrs.evolve(action, calls=[(node, run.keep(value)) for node, value in action.calls])
+        if type(action) is AskUser:
+            return attrs.evolve(action, prompt=run.keep(action.prompt))
+        return action
+
+
+def _specs(tools: Sequence[Tool | ToolSpec]) -> Sequence[ToolSpec]:
+    if any(isinstance(each, Tool) for each in tools):
+        return [each.spec if isinstance(each, Tool) else each for each in tools]
+    return cast("Sequence[ToolSpec]", tools)
+
+
+@attrs.frozen
+class ToolPlace:
+    """Where a tool call comes from."""
+
+    run_id: str
+    branch_id: str
+    node: str
+    step: int
+    call_id: str
+    task: Any

@@ -1,0 +1,446 @@
+"""`Orchestra`: the public face of the engine. The engine itself is imported when one is opened."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from marsys_core.agents import BaseAgent
+from marsys_core.agents.registry import inside_run
+from marsys_core.errors import Cancelled, ConfigError, LifecycleError, TopologyError
+
+if TYPE_CHECKING:
+    from marsys_core.config import ExecutionConfig
+    from marsys_core.engine.engine import Engine
+    from marsys_core.engine.opening import Request
+    from marsys_core.engine.run import RunShell
+    from marsys_core.events import Event
+    from marsys_core.plugins import PluginSettings
+    from marsys_core.results import RunResult
+    from marsys_core.topology.patterns import Patterns
+
+__all__ = ["Orchestra", "Run", "run_agent"]
+
+_THREADS = 40  # Trio's own default for worker threads
+
+Agents = Mapping[str, BaseAgent] | Iterable[BaseAgent] | BaseAgent
+
+
+def _random_id() -> str:
+    return os.urandom(8).hex()
+
+
+class Orchestra:
+    """An open engine: plugins found and put together, services open, any number of runs at once.
+
+    Use the class method `run` for a single run. Open an `Orchestra` where many runs share models, memories
+    and sinks::
+
+        async with Orchestra() as orchestra:
+            result = await orchestra.execute("Say hello", "Greeter")
+
+    Args:
+        agents: Agents of all its runs, by name or as a sequence; looked up before the default registry.
+        execution_config: The settings of runs that bring none of their own.
+        plugins: Which plugins; by default all that are installed, as far as the environment allows.
+        sinks: Listeners of all its runs: names of event-sink providers, or objects.
+        middleware: What stands round model calls, tool calls and steps, inside the plugins' own.
+        types: attrs classes whose instances keep their type as values.
+        name: What the application calls it, for plugins' logs.
+        max_threads: How many plain functions (agents, tools) run in worker threads at a time.
+        new_id: Makes the ids of runs.
+
+    Raises:
+        ConfigError: Settings that cannot be honoured.
+    """
+
+    def __init__(
+        self,
+        *,
+        agents: Agents | None = None,
+        execution_config: ExecutionConfig | None = None,
+        plugins: PluginSettings | None = None,
+        sinks: Sequence[str | Any] = (),
+        middleware: Sequence[Any] = (),
+        types: Iterable[type] = (),
+        name: str = "marsys",
+        max_threads: int = _THREADS,
+        new_id: Callable[[], str] = _random_id,
+    ) -> None:
+        if isinstance(max_threads, bool) or not isinstance(max_threads, int) or max_threads < 1:
+            msg = f"max_threads is a whole number from 1, not {max_threads!r:.200}"
+            raise ConfigError(msg)
+        self.agents = _by_name(agents)
+        self.execution_config = _instance("execution_config", "ExecutionConfig", execution_config)
+        self.new_id = new_id
+        self.settings: Mapping[str, Any] = {
+            "name": name,
+            "plugins": _instance("plugins", "PluginSettings", plugins),
+            "sinks": tuple(sinks),
+            "middleware": tuple(middleware),
+            "types": tuple(types),
+            "max_threads": max_threads,
+        }
+        # Called on an orchestra that somebody made, `run` is a run in that one.
+        self.run = self.execute  # type: ignore[method-assign]
+        self._engine: Engine | None = None
+        self._opened: AbstractAsyncContextManager[Engine] | None = None
+
+    # -- lifetime ------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Orchestra:
+        if self._opened is not None:
+            msg = "an Orchestra is opened once; make a new one"
+            raise LifecycleError(msg)
+        from marsys_core.engine.opening import open_engine
+
+        self._opened = open_engine(**self.settings)
+        self._engine = await self._opened.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._opened is not None  # __aenter__ has run
+        self._engine = None
+        return await self._opened.__aexit__(kind, error, traceback)
+
+    @property
+    def engine(self) -> Engine:
+        """The open side, for plugins and tests.
+
+        Raises:
+            LifecycleError: The orchestra is not open.
+        """
+        if self._engine is None:
+            state = "not open" if self._opened is None else "closed"
+            msg = f"the Orchestra is {state}; use it inside 'async with Orchestra(...) as orchestra:'"
+            raise LifecycleError(msg)
+        return self._engine
+
+    @property
+    def patterns(self) -> Patterns:
+        """The topology patterns of this engine's plugins: ``orchestra.patterns.ring(...)``."""
+        from marsys_core.topology.patterns import Patterns
+
+        return Patterns(lambda: self.engine.composition)
+
+    # -- runs ----------------------------------------------------------------------------------
+
+    @classmethod
+    async def run(
+        cls,
+        task: Any,
+        topology: Any,
+        *,
+        agents: Agents | None = None,
+        execution_config: ExecutionConfig | None = None,
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        max_steps: int | None = None,
+    ) -> RunResult:
+        """Run `task` over `topology` and return what it came to. On an open orchestra this is `execute`.
+
+        Calls that overlap share one engine with all its defaults, so that a thousand of them open a model
+        once; the last one closes it before it returns. A subclass gets an engine for each call.
+
+        Args:
+            task: What to do: text or data.
+            topology: A `Topology`, a text such as ``"A -> [B, C] -> D"``, a list of such texts, or a dict.
+            agents: Agents by name or as a sequence; others are found in the registry that they were put
+                into when they were made.
+            execution_config: Limits, retries and policies.
+            context: What the agents may read as ``context["key"]``; never recorded.
+            session_id: The session that the run belongs to.
+            max_steps: A limit on steps; the smaller of this one and the config's holds.
+
+        Raises:
+            CriticalError: A cause that no agent can mend; bad configuration is one.
+            RecoverableError: A passing cause that was still there after the retries.
+        """
+        from marsys_core.engine.shared import execute_bare
+
+        request = _request(task, topology, agents, execution_config, context, session_id, max_steps)
+        # A run inside a run has an engine of its own: the shared one's threads may all be waiting for it.
+        if cls is Orchestra and not inside_run.get():
+            return await execute_bare(_bare(), request)
+        async with cls() as orchestra:
+            return await orchestra._execute(request)
+
+    async def execute(
+        self,
+        task: Any,
+        topology: Any,
+        *,
+        agents: Agents | None = None,
+        execution_config: ExecutionConfig | None = None,
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        max_steps: int | None = None,
+    ) -> RunResult:
+        """Run `task` in this open engine; the arguments are those of `run`.
+
+        Raises:
+            CriticalError: A cause that no agent can mend; bad configuration is one.
+            RecoverableError: A passing cause that was still there after the retries.
+            LifecycleError: The orchestra is not open.
+        """
+        request = _request(task, topology, agents, execution_config, context, session_id, max_steps)
+        return await self._execute(request)
+
+    def _execute(self, request: Request) -> Coroutine[Any, Any, RunResult]:
+        from marsys_core.engine.opening import execute
+
+        return execute(self, self.engine, request, self.new_id())
+
+    def start(
+        self,
+        task: Any,
+        topology: Any,
+        *,
+        agents: Agents | None = None,
+        execution_config: ExecutionConfig | None = None,
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        max_steps: int | None = None,
+    ) -> Run:
+        """Start a run in the background of this open engine; the arguments are those of `run`.
+
+        It ends with the engine at the latest.
+
+        Raises:
+            LifecycleError: The orchestra is not open.
+        """
+        request = _request(task, topology, agents, execution_config, context, session_id, max_steps)
+        run, engine = Run(self.new_id()), self.engine
+        engine.start_soon(run._work, self, engine, request)
+        return run
+
+    async def stream(
+        self,
+        task: Any,
+        topology: Any,
+        *,
+        agents: Agents | None = None,
+        execution_config: ExecutionConfig | None = None,
+        context: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        max_steps: int | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Run `task` and yield its events as they happen; the arguments are those of `run`.
+
+        Closing the iterator cancels the run. What `run` would raise is raised after the last event.
+        """
+        run = self.start(
+            task,
+            topology,
+            agents=agents,
+            execution_config=execution_config,
+            context=context,
+            session_id=session_id,
+            max_steps=max_steps,
+        )
+        try:
+            async with aclosing(run.events()) as events:
+                async for event in events:
+                    yield event
+            await run.result()
+        finally:
+            run.cancel()
+            with trio.CancelScope(shield=True):
+                await run._over.wait()
+
+
+@functools.cache
+def _bare() -> Orchestra:
+    """What a call of the class method stands for: an orchestra with all its defaults, never opened itself."""
+    return Orchestra()
+
+
+def _request(
+    task: Any,
+    topology: Any,
+    agents: Agents | None,
+    execution_config: ExecutionConfig | None,
+    context: Mapping[str, Any] | None,
+    session_id: str | None,
+    max_steps: int | None,
+) -> Request:
+    from marsys_core.engine.opening import Request
+
+    for argument, value, kind, noun in (
+        ("context", context, Mapping, "a mapping"),
+        ("session_id", session_id, str, "text"),
+        ("max_steps", max_steps, int, "a whole number"),
+    ):
+        if value is not None and not isinstance(value, kind):
+            msg = f"{argument}= takes {noun}, not {value!r:.200}"
+            raise ConfigError(msg)
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        msg = "MARSYS runs on Trio: start your program with trio.run(main) and await this inside it"
+        raise LifecycleError(msg) from None
+    return Request(
+        task=task,
+        topology=topology,
+        agents=_by_name(agents),
+        execution_config=_instance("execution_config", "ExecutionConfig", execution_config),
+        context=context,
+        session_id=session_id,
+        max_steps=max_steps,
+    )
+
+
+def _instance(argument: str, wanted: str, value: Any) -> Any:
+    """Return `value` if it is None or an instance of the class of that name, and refuse it otherwise."""
+    if value is not None and not any(cls.__name__ == wanted for cls in type(value).__mro__):
+        msg = f"{argument}= takes {wanted}(...), not {value!r:.200}"
+        raise ConfigError(msg)
+    return value
+
+
+def _by_name(agents: Agents | None) -> Mapping[str, BaseAgent]:
+    if agents is None:
+        return {}
+    if isinstance(agents, Mapping):
+        found = dict(agents)
+    else:
+        given = [agents] if isinstance(agents, BaseAgent) else list(agents)
+        found = {getattr(agent, "name", repr(agent)): agent for agent in given}
+        if len(found) != len(given):
+            names = [agent.name for agent in given]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            msg = f"agents= has two agents called {', '.join(map(repr, twice))}; give a dict of names"
+            raise ConfigError(msg)
+    for name, agent in found.items():
+        if not isinstance(agent, BaseAgent):
+            msg = f"agents= has {agent!r} under {name!r}, which is no agent; subclass BaseAgent or use @agent"
+            raise ConfigError(msg)
+        if not hasattr(agent, "name"):
+            msg = f"a {type(agent).__name__} was made without BaseAgent's part; call super().__init__(...) in its __init__"
+            raise ConfigError(msg)
+    return found
+
+
+class Run:
+    """A run in the background of an open `Orchestra`; made by `Orchestra.start`.
+
+    Attributes:
+        id: The run's id.
+    """
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self._shell: RunShell | None = None
+        self._starting = trio.CancelScope()
+        self._ready = trio.Event()
+        self._over = trio.Event()
+        self._cancelled = False
+        self._result: RunResult | None = None
+        self._error: BaseException | None = None
+
+    async def _work(self, orchestra: Orchestra, engine: Engine, request: Request) -> None:
+        from marsys_core.engine.opening import execute
+
+        try:
+            with self._starting:
+                self._result = await execute(orchestra, engine, request, self.id, self._adopt)
+        except Exception as error:
+            self._error = error
+        finally:
+            self._ready.set()
+            self._over.set()
+            if self._shell is not None and self._shell.news is not None:
+                self._shell.news.set()
+
+    def _adopt(self, shell: RunShell) -> None:
+        self._shell = shell
+        self._ready.set()
+
+    @property
+    def status(self) -> str:
+        """``starting``, ``running``, ``succeeded``, ``failed`` or ``cancelled``."""
+        if not self._over.is_set():
+            return "starting" if self._shell is None else "running"
+        if self._result is not None and self._result.success:
+            return "succeeded"
+        nothing = self._result is None and self._error is None  # it ended with its engine
+        return "cancelled" if self._cancelled or nothing else "failed"
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Yield the run's events from its first, and go on as they happen until it has ended."""
+        await self._ready.wait()
+        at = 0
+        while self._shell is not None:
+            events = self._shell.journal.events
+            while at < len(events):
+                yield events[at]
+                at += 1
+            if self._over.is_set():
+                return
+            if self._shell.news is None:
+                self._shell.news = trio.Event()
+            await self._shell.news.wait()
+
+    def cancel(self) -> None:
+        """End the run. `result` returns when everything under it has ended."""
+        self._cancelled = self._cancelled or not self._over.is_set()
+        (self._starting if self._shell is None else self._shell.scope).cancel()
+
+    async def result(self) -> RunResult:
+        """Wait for the end and return what the run came to.
+
+        Raises:
+            CriticalError: A cause that no agent can mend.
+            RecoverableError: A passing cause that was still there after the retries.
+        """
+        await self._over.wait()
+        if self._error is not None:
+            raise self._error
+        if self._result is not None:
+            return self._result
+        if self._shell is not None:  # it ended with its engine: what it had done by then counts
+            from marsys_core.engine.report import report
+
+            return report(self._shell)
+        from marsys_core.results import RunResult
+
+        error = Cancelled("the run was cancelled before it began")
+        return RunResult(success=False, final_response=None, error=error, run_id=self.id)
+
+
+async def run_agent(
+    agent: BaseAgent,
+    task: Any,
+    context: Mapping[str, Any] | None,
+    session_id: str | None,
+    execution_config: ExecutionConfig | None,
+) -> RunResult:
+    """Run one agent alone; every error is in the result."""
+    import attrs
+
+    from marsys_core.config import ExecutionConfig
+    from marsys_core.topology import Node, NodeKind, Topology
+
+    config = attrs.evolve(execution_config or ExecutionConfig(), raise_errors=False)
+    try:
+        node: Node | None = Node(agent.name)
+    except TopologyError:  # an agent's name is free; a node's is not
+        node = None
+    if node is None or node.kind is not NodeKind.AGENT:  # start, end, user
+        node = Node("agent", agent=agent.name)
+    return await Orchestra.run(
+        task,
+        Topology(nodes=[node]),
+        agents={agent.name: agent},
+        execution_config=config,
+        context=context,
+        session_id=session_id,
+    )

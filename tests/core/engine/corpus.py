@@ -1,0 +1,379 @@
+"""Workflows that between them use everything a run is made of; each is cancelled at every checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import attrs
+import trio
+
+from marsys_core.actions import Fail, Finish, Invoke, Return
+from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry
+from marsys_core.config import ExecutionConfig, RetryConfig
+from marsys_core.messages import ToolCall
+from marsys_core.models import ModelRequest
+from marsys_core.tools import tool
+from marsys_core.topology import ConvergencePolicy, Node, Topology
+from tests.core.fakes import FakeModel, Reply, call, invoking
+
+__all__ = ["CORPUS", "Books", "Workflow"]
+
+
+class Books:
+    """Who came in has to go out again: coroutines and threads of the agents in hand."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.threads = 0
+        self.visits = 0
+        self._lock = threading.Lock()
+
+    @contextlib.asynccontextmanager
+    async def visit(self) -> AsyncIterator[None]:
+        """Work whose end has to be awaited, also when it is cancelled."""
+        self.inside += 1
+        self.visits += 1
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.01)
+                await trio.lowlevel.checkpoint()
+            self.inside -= 1
+
+    def in_thread(self, value: Any) -> str:
+        """Work in a thread."""
+        with self._lock:
+            self.threads += 1
+        try:
+            return f"{value}t"
+        finally:
+            with self._lock:
+                self.threads -= 1
+
+
+@attrs.frozen(kw_only=True)
+class Workflow:
+    """What is run: the agents are made anew for each run, so that scripts start from the beginning."""
+
+    topology: Topology
+    agents: Callable[[Books], Mapping[str, BaseAgent]]
+    config: ExecutionConfig
+
+
+CORPUS: dict[str, Workflow] = {}
+
+
+def workflow(
+    name: str, topology: Any, /, *, nodes: list[Any] | None = None, **config: Any
+) -> Callable[[Any], Any]:
+    """Put a function that makes the agents of a run into the corpus."""
+
+    def add(agents: Callable[[Books], Mapping[str, Any]]) -> Any:
+        laid = Topology.of(topology) if nodes is None else Topology(nodes=nodes, edges=topology)
+
+        def made(books: Books) -> dict[str, BaseAgent]:
+            with Registry():  # ten thousand runs would fill the one that is shared
+                return {key: _agent(key, given, books) for key, given in agents(books).items()}
+
+        CORPUS[name] = Workflow(
+            topology=laid, agents=made, config=ExecutionConfig(**{"raise_errors": False, "seed": 1, **config})
+        )
+        return agents
+
+    return add
+
+
+def _agent(name: str, given: Any, books: Books) -> BaseAgent:
+    """An agent, or what a plain one returns: each time the same, or in turn."""
+    if isinstance(given, BaseAgent):
+        return given
+    if callable(given):
+        return FunctionAgent(given, name=name)
+    replies = iter(given) if isinstance(given, list) else None
+
+    async def act(prompt: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return f"{name}" if given is None else next(replies, f"{name}.") if replies else given
+
+    return FunctionAgent(act, name=name)
+
+
+def _llm(name: str, replies: Any, *, delay: float | None = None, tools: Any = ()) -> Agent:
+    return Agent(name, model=FakeModel(replies, delay=delay), tools=tools)
+
+
+def _asks(*names: str) -> Invoke:
+    return Invoke([(name, f"for {name}") for name in names])
+
+
+@workflow("chain", "A -> B -> C -> D")
+def _(books: Books) -> Mapping[str, Any]:
+    return dict.fromkeys("ABCD")
+
+
+@workflow("fan-out", "A -> [B, C, D, E] -> F")
+def _(books: Books) -> Mapping[str, Any]:
+    return dict.fromkeys("ABCDEF")
+
+
+@workflow("nested forks", "A <-> [B, C]; B <-> [D, E]; C <-> [F, G]")
+def _(books: Books) -> Mapping[str, Any]:
+    return {
+        "A": [_asks("B", "C"), "a"],
+        "B": [_asks("D", "E"), Return("b")],
+        "C": [_asks("F", "G"), Return("c")],
+        **dict.fromkeys("DEFG"),
+    }
+
+
+@workflow("calls", "A <-> B; B <-> C")
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": [_asks("B"), "a"], "B": [_asks("C"), Return("b")], "C": Return("c")}
+
+
+@workflow("a model that calls an agent", "A <-> B")
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": _llm("A", [invoking("B"), "a"]), "B": _llm("B", ["b"])}
+
+
+@workflow("tools side by side", "A")
+def _(books: Books) -> Mapping[str, Any]:
+    @tool
+    async def slow(seconds: float) -> str:
+        """Wait."""
+        async with books.visit():
+            await trio.sleep(seconds)
+        return "slow"
+
+    @tool
+    def plain(value: str) -> str:
+        """Work in a thread."""
+        return books.in_thread(value)
+
+    first = [
+        call("slow", "1", seconds=1),
+        call("plain", "2", value="v"),
+        call("slow", "3", seconds=2),
+        ToolCall("4", "slow", "{"),
+    ]
+    return {"A": _llm("A", [first, "done"], tools=[slow, plain])}
+
+
+@workflow("a model that waits", "A -> B")
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": _llm("A", ["a"], delay=5), "B": _llm("B", ["b"], delay=5)}
+
+
+@workflow("detached branches", "A <-> [B, C]")
+def _(books: Books) -> Mapping[str, Any]:
+    async def late(prompt: Any) -> Any:
+        async with books.visit():
+            await trio.sleep(3)
+        return Finish("late")
+
+    start = Invoke([("B", 1), ("C", 2)], wait=False)
+    return {"A": [start, Return("a")], "B": late, "C": None}
+
+
+@workflow("retries", "A -> B", auto_retry_on_error=True, retry=RetryConfig(initial_delay=2, max_attempts=4))
+def _(books: Books) -> Mapping[str, Any]:
+    attempts = iter([ConnectionError("1"), ConnectionError("2"), None])
+
+    async def flaky(prompt: Any) -> str:
+        async with books.visit():
+            error = next(attempts, None)
+            if error is not None:
+                raise error
+        return "b"
+
+    return {"A": None, "B": flaky}
+
+
+@workflow("max_steps", "A -> [B, C]; B -> B2 -> B; C -> C2 -> C", max_steps=9)
+def _(books: Books) -> Mapping[str, Any]:
+    async def on(prompt: Any, context: Any) -> Any:
+        async with books.visit():
+            await trio.lowlevel.checkpoint()
+        return _asks({"B": "B2", "B2": "B", "C": "C2", "C2": "C"}[context.node])
+
+    return {"A": None, "B": on, "B2": on, "C": on, "C2": on}
+
+
+@workflow("max_steps_per_branch", "A -> B; B -> A", max_steps_per_branch=4)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": _asks("B"), "B": _asks("A")}
+
+
+@workflow("max_branch_depth", "A <-> [B, C]; B <-> [D, E]", max_branch_depth=1)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": _asks("B", "C"), "B": _asks("D", "E"), **dict.fromkeys("CDE")}
+
+
+def _sleeper(books: Books, seconds: float) -> Callable[..., Any]:
+    async def sleep(prompt: Any) -> str:
+        async with books.visit():
+            await trio.sleep(seconds)
+        return "slept"
+
+    return sleep
+
+
+@workflow("timeout", "A -> [B, C]", timeout=2)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": None, "B": _sleeper(books, 1), "C": _sleeper(books, 9)}
+
+
+@workflow("step_timeout", "A -> [B, C]", step_timeout=2)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": None, "B": _sleeper(books, 1), "C": _sleeper(books, 9)}
+
+
+@workflow("branch_timeout", "A -> B -> C", branch_timeout=3)
+def _(books: Books) -> Mapping[str, Any]:
+    return dict.fromkeys("ABC", _sleeper(books, 2))
+
+
+@workflow("convergence_timeout", "A -> [B, C] -> D", convergence_timeout=2, convergence_policy=0.5)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": None, "B": _sleeper(books, 1), "C": _sleeper(books, 9), "D": None}
+
+
+@workflow("model_timeout", "A -> B", model_timeout=2)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": None, "B": _llm("B", ["b"], delay=5)}
+
+
+@workflow("tool_timeout", "A", tool_timeout=2)
+def _(books: Books) -> Mapping[str, Any]:
+    @tool
+    async def slow(seconds: float) -> str:
+        """Wait."""
+        async with books.visit():
+            await trio.sleep(seconds)
+        return "slow"
+
+    both = [call("slow", "1", seconds=1), call("slow", "2", seconds=9)]
+    return {"A": _llm("A", [both, "done"], tools=[slow])}
+
+
+@workflow("max_tool_rounds", "A", max_tool_rounds=2)
+def _(books: Books) -> Mapping[str, Any]:
+    @tool
+    async def look() -> str:
+        """Look."""
+        return "seen"
+
+    return {"A": _llm("A", lambda request: call("look", f"c{len(request.messages)}"), tools=[look])}
+
+
+@workflow("one step at a time", "A -> [B, C, D] -> E", max_parallel_branches=1)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": None, **dict.fromkeys("BCD", _sleeper(books, 1)), "E": None}
+
+
+@workflow("two steps at a time", "A <-> [B, C]; B <-> [D, E]", max_parallel_branches=2)
+def _(books: Books) -> Mapping[str, Any]:
+    return {
+        "A": [_asks("B", "C"), "a"],
+        "B": [_asks("D", "E"), Return("b")],
+        **dict.fromkeys("CDE", _sleeper(books, 1)),
+    }
+
+
+EARLY = ConvergencePolicy(quorum=1, early=True)
+
+
+@workflow(
+    "an early policy",
+    "A -> [B, C, D] -> E",
+    nodes=[Node("A", dispatch="all", convergence_policy=EARLY), *"BCDE"],
+)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": None, "B": _sleeper(books, 1), "C": _sleeper(books, 5), "D": _sleeper(books, 5), "E": None}
+
+
+@workflow("first_result", "A -> [B, C]", first_result=True)
+def _(books: Books) -> Mapping[str, Any]:
+    async def first(prompt: Any) -> Any:
+        return Finish("first")
+
+    return {"A": None, "B": first, "C": _sleeper(books, 9)}
+
+
+@workflow("steering", "A <-> B")
+def _(books: Books) -> Mapping[str, Any]:
+    wrong: list[Reply] = [invoking("Nobody"), '{"next_action": "dance"}', invoking("B"), "done"]
+    return {"A": _llm("A", wrong), "B": None}
+
+
+@workflow("threads", "A -> [B, C] -> D")
+def _(books: Books) -> Mapping[str, Any]:
+    return dict.fromkeys("ABCD", books.in_thread)
+
+
+@workflow("a thread past its deadline", "A -> B", step_timeout=1)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": books.in_thread, "B": _sleeper(books, 9)}
+
+
+@workflow("agents with nurseries", "A -> [B, C]")
+def _(books: Books) -> Mapping[str, Any]:
+    async def part(seconds: float) -> None:
+        async with books.visit():
+            await trio.sleep(seconds)
+
+    async def parallel(prompt: Any) -> str:
+        async with trio.open_nursery() as nursery:
+            for seconds in (1, 2, 3):
+                nursery.start_soon(part, seconds)
+            async with books.visit():
+                await trio.lowlevel.checkpoint()
+        return "parts"
+
+    return {"A": parallel, "B": parallel, "C": parallel}
+
+
+@workflow(
+    "errors in clean-up", "A -> [B, C] -> D", convergence_policy=ConvergencePolicy(quorum=1, early=True)
+)
+def _(books: Books) -> Mapping[str, Any]:
+    async def broken() -> None:
+        try:
+            await trio.sleep(5)
+        finally:
+            raise ValueError("while cleaning up")
+
+    async def parallel(prompt: Any) -> str:
+        async with books.visit(), trio.open_nursery() as nursery:
+            nursery.start_soon(broken)
+            await trio.sleep(4)
+            nursery.cancel_scope.cancel()
+        return "parts"
+
+    return {"A": None, "B": parallel, "C": None, "D": None}
+
+
+@workflow("failures that a policy lets pass", "A <-> [B, C]", convergence_policy=0.5)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": [_asks("B", "C"), _asks("B", "C"), "a"], "B": Fail("no"), "C": _sleeper(books, 1)}
+
+
+@workflow("a team of models", "H <-> [S1, S2, S3]")
+def _(books: Books) -> Mapping[str, Any]:
+    @tool
+    async def look(at: str) -> str:
+        """Look at something."""
+        async with books.visit():
+            await trio.sleep(1)
+        return f"seen {at}"
+
+    def spoke(request: ModelRequest) -> Reply:
+        return "an answer" if request.messages[-1].role == "tool" else call("look", at="it")
+
+    hub = [invoking("S1", "S2", "S3"), [invoking("S1", id="x"), invoking("S3", id="y")], "the end"]
+    spokes = {name: _llm(name, spoke, tools=[look], delay=1) for name in ("S1", "S2", "S3")}
+    return {"H": _llm("H", hub), **spokes}

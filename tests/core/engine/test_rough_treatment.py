@@ -1,0 +1,216 @@
+"""What a host or an agent does that nobody should: nothing hangs, nothing is lost, and the error is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from marsys_core.actions import Invoke
+from marsys_core.agents import Agent, BaseAgent, agent
+from marsys_core.engine.shared import execute_bare
+from marsys_core.errors import (
+    AgentError,
+    Cancelled,
+    ConfigError,
+    LifecycleError,
+    PluginError,
+    RecoverableError,
+)
+from marsys_core.messages import Message, ToolCall
+from marsys_core.models import ModelResponse
+from marsys_core.orchestra import Orchestra
+from tests.core.engine.test_shared import played, request
+from tests.core.fakes import BARE, FakeModel, run
+
+
+def detaching(seconds: float = 0) -> BaseAgent:
+    @agent(name="Hub")
+    async def hub(prompt: Any) -> Any:
+        await trio.sleep(seconds)
+        return Invoke([("Other", 1)], wait=False) if isinstance(prompt, str) else "hub"
+
+    return hub
+
+
+def test_closing_an_orchestra_ends_a_run_that_another_task_waits_for() -> None:
+    results = []
+
+    @agent(name="Other")
+    async def other(prompt: Any) -> str:
+        await trio.sleep(100)
+        return "other"
+
+    async def main() -> None:
+        began = trio.current_time()
+
+        async def one(orchestra: Orchestra) -> None:
+            results.append(await orchestra.execute("x", "Hub -> Other", agents=[detaching(1), other]))
+
+        async with trio.open_nursery() as nursery:
+            for wait in (0.5, 1.5):  # before and after it has detached a branch
+                async with Orchestra(plugins=BARE) as orchestra:
+                    nursery.start_soon(one, orchestra)
+                    await trio.sleep(wait)
+        assert trio.current_time() - began < 10
+
+    played(main)
+    assert [type(result.error) for result in results] == [Cancelled, Cancelled]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_what_ends_a_program_comes_out_of_a_detached_branch_of_a_bare_call(error: BaseException) -> None:
+    @agent(name="Other")
+    async def other(prompt: Any) -> str:
+        await trio.sleep(1)
+        raise error
+
+    async def main() -> None:
+        await execute_bare(Orchestra(plugins=BARE), request_of("Hub -> Other", detaching(), other))
+
+    with pytest.raises(type(error)):
+        played(main)
+
+
+def request_of(topology: str, *agents: BaseAgent) -> Any:
+    made = request(*agents)
+    made.topology = topology
+    return made
+
+
+@pytest.mark.parametrize("number", [0, -1, "x", 1.5, True])
+def test_a_number_of_threads_that_is_none_is_refused(number: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^max_threads is a whole number from 1, not "):
+        Orchestra(max_threads=number)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"context": "abc"}, r"^context= takes a mapping, not 'abc'$"),
+        ({"session_id": 5}, r"^session_id= takes text, not 5$"),
+        ({"max_steps": "a"}, r"^max_steps= takes a whole number, not 'a'$"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused(given: dict[str, Any], text: str) -> None:
+    async def main() -> None:
+        async with Orchestra(plugins=BARE) as orchestra:
+            with pytest.raises(ConfigError, match=text):
+                await orchestra.execute("x", "A", **given)
+
+    trio.run(main)
+
+
+class Unavailable(ConnectionError):
+    def __init__(self, retry_after: Any) -> None:
+        super().__init__("busy")
+        self.retry_after = retry_after
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "attempts"), [(100_000.0, 1), (float("inf"), 1), ("soon", 3), (1, 3)]
+)
+def test_a_wait_that_is_too_long_is_not_waited_and_one_that_is_none_is_left_out(
+    retry_after: Any, attempts: int
+) -> None:
+    tried = []
+
+    @agent
+    async def Busy(prompt: Any) -> str:
+        tried.append(trio.current_time())
+        raise Unavailable(retry_after)
+
+    ran = run("x", "Busy", [Busy], auto_retry_on_error=True, raise_errors=False)
+    assert len(tried) == attempts
+    assert "busy" in str(ran.result.error)
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+class Fixed(RecoverableError):
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "place":
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+@pytest.mark.parametrize("error", [Speechless(), Fixed("fixed")])
+def test_an_error_that_cannot_be_told_or_placed_is_one_all_the_same(error: Exception) -> None:
+    @agent
+    async def Raises(prompt: Any) -> str:
+        raise error
+
+    failed = run("x", "Raises", [Raises], raise_errors=False).result.error
+    assert type(failed) is AgentError
+    assert "node 'Raises'" in str(failed)
+
+
+def test_a_context_that_is_kept_is_over_with_its_step() -> None:
+    kept: list[Any] = []
+
+    class Keeps(BaseAgent):
+        async def _run(self, prompt: Any, context: Any, **kwargs: Any) -> str:
+            kept.append((context, context.memory))
+            if len(kept) > 1:
+                with pytest.raises(LifecycleError, match=r" is over: a context lives as long as its step$"):
+                    await kept[0][0].generate("again")
+                with pytest.raises(LifecycleError, match=r" is over: "):
+                    await kept[0][0].call_tool("any")
+                with pytest.raises(
+                    LifecycleError, match=r"^the step that this conversation was handed to is over$"
+                ):
+                    kept[0][1].add(Message("user", "ghost"))
+            return "kept"
+
+    keeps = Keeps(FakeModel(["never asked"]))
+    assert run(
+        "x", {"nodes": ["Keeps", "B"], "edges": ["Keeps -> B"]}, {"Keeps": keeps, "B": keeps}
+    ).result.success
+
+
+def test_a_response_with_fields_of_other_types_is_malformed() -> None:
+    answers = [
+        ModelResponse(content=None),
+        ModelResponse(tool_calls=[ToolCall("1", "x")]),
+        ModelResponse(usage="x"),
+    ]  # type: ignore[arg-type]
+    for answer in answers:
+        error = run("x", "A", [Agent("A", model=FakeModel([answer]))]).result.error
+        assert "returned a response with fields of other types than ModelResponse has" in str(error)
+
+
+def test_a_run_that_is_started_as_its_engine_closes_is_cancelled() -> None:
+    @agent
+    async def Any_(prompt: Any) -> str:
+        return "never"
+
+    async def main() -> None:
+        async with Orchestra(plugins=BARE) as orchestra:
+            started = orchestra.start("x", "Any_", agents=[Any_])
+        assert type((await started.result()).error) is Cancelled
+        assert started.status == "cancelled"
+
+    trio.run(main)
+
+
+def test_middleware_that_cannot_say_whether_it_applies_is_named() -> None:
+    class Unsure:
+        def applies(self, config: Any) -> bool:
+            raise ZeroDivisionError("oh")
+
+        async def agent_step(self, call: Any, proceed: Any) -> Any:
+            return await proceed(call)
+
+    async def main() -> None:
+        async with Orchestra(plugins=BARE, middleware=[Unsure()]) as orchestra:
+            with pytest.raises(
+                PluginError, match=r"failed to say whether it applies: ZeroDivisionError: oh$"
+            ):
+                await orchestra.execute("x", "A", agents=[agent(name="A")(lambda prompt: "")])
+
+    trio.run(main)
