@@ -1,1 +1,144 @@
-"""MARSYS: the public names of the engine and its standard plugins."""
+"""MARSYS: the public names of the engine and of its standard plugins.
+
+Names are imported on first use, so that a program pays for what it uses.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from marsys_core import __version__
+
+if TYPE_CHECKING:
+    from marsys_core.actions import AskUser, Fail, Finish, Invoke, Return
+    from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry, agent
+    from marsys_core.config import ExecutionConfig, RetryConfig, StatusConfig
+    from marsys_core.context import Context
+    from marsys_core.errors import (
+        ActionError,
+        AgentError,
+        ConfigError,
+        ConvergenceError,
+        CriticalError,
+        GuardRefused,
+        LimitError,
+        MarsysError,
+        MaxRetriesExceeded,
+        ModelError,
+        RecoverableError,
+        RunError,
+        ToolError,
+        TopologyError,
+    )
+    from marsys_core.messages import Message, Usage
+    from marsys_core.models import ModelRequest, ModelResponse, Sampling
+    from marsys_core.orchestra import Orchestra, Run
+    from marsys_core.plugins import PluginSettings
+    from marsys_core.results import BranchResult, RunResult
+    from marsys_core.tools import Tool, ToolContext, tool
+    from marsys_core.topology import ConvergencePolicy, Edge, Node, Topology
+    from marsys_core.topology.patterns import Patterns
+    from marsys_core.values import Detached, Failure, JoinInput
+
+    PatternConfig: Patterns
+
+_HOMES = {
+    "marsys_core.actions": ("AskUser", "Fail", "Finish", "Invoke", "Return"),
+    "marsys_core.agents": ("Agent", "BaseAgent", "FunctionAgent", "Registry", "agent"),
+    "marsys_core.config": ("ExecutionConfig", "RetryConfig", "StatusConfig"),
+    "marsys_core.context": ("Context",),
+    "marsys_core.errors": (
+        "ActionError",
+        "AgentError",
+        "ConfigError",
+        "ConvergenceError",
+        "CriticalError",
+        "GuardRefused",
+        "LimitError",
+        "MarsysError",
+        "MaxRetriesExceeded",
+        "ModelError",
+        "RecoverableError",
+        "RunError",
+        "ToolError",
+        "TopologyError",
+    ),
+    "marsys_core.messages": ("Message", "Usage"),
+    "marsys_core.models": ("ModelRequest", "ModelResponse", "Sampling"),
+    "marsys_core.orchestra": ("Orchestra", "Run"),
+    "marsys_core.plugins": ("PluginSettings",),
+    "marsys_core.results": ("BranchResult", "RunResult"),
+    "marsys_core.tools": ("Tool", "ToolContext", "tool"),
+    "marsys_core.topology": ("ConvergencePolicy", "Edge", "Node", "Topology"),
+    "marsys_core.values": ("Detached", "Failure", "JoinInput"),
+    "marsys.topologies": ("PatternConfig",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ActionError",
+    "Agent",
+    "AgentError",
+    "AskUser",
+    "BaseAgent",
+    "BranchResult",
+    "ConfigError",
+    "Context",
+    "ConvergenceError",
+    "ConvergencePolicy",
+    "CriticalError",
+    "Detached",
+    "Edge",
+    "ExecutionConfig",
+    "Fail",
+    "Failure",
+    "Finish",
+    "FunctionAgent",
+    "GuardRefused",
+    "Invoke",
+    "JoinInput",
+    "LimitError",
+    "MarsysError",
+    "MaxRetriesExceeded",
+    "Message",
+    "ModelError",
+    "ModelRequest",
+    "ModelResponse",
+    "Node",
+    "Orchestra",
+    "PatternConfig",
+    "PluginSettings",
+    "RecoverableError",
+    "Registry",
+    "RetryConfig",
+    "Return",
+    "Run",
+    "RunError",
+    "RunResult",
+    "Sampling",
+    "StatusConfig",
+    "Tool",
+    "ToolContext",
+    "ToolError",
+    "Topology",
+    "TopologyError",
+    "Usage",
+    "__version__",
+    "agent",
+    "tool",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        msg = f"module 'marsys' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
