@@ -1,0 +1,1 @@
+"""A model for MARSYS that says what it was told."""
