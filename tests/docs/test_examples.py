@@ -1,0 +1,58 @@
+"""Every Python example on a page runs, in the order of the page, and prints what the page shows."""
+
+import io
+from contextlib import redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.docs.pages import ROOT, Block, blocks, pages
+
+PRINTED = "text"
+"""A block of this language right after a program is what it prints."""
+
+
+def programs(page: Path) -> list[tuple[Block, str | None]]:
+    """Return the programs of a page, each with what it should print, or None where nothing is shown."""
+    found = list(blocks(page.read_text("utf-8")))
+    following = [*found[1:], None]
+    return [
+        (block, after.text if after is not None and after.follows and after.language == PRINTED else None)
+        for block, after in zip(found, following, strict=False)
+        if block.language == "python"
+    ]
+
+
+def run(page: Path, block: Block, names: dict[str, Any]) -> str:
+    printed = io.StringIO()
+    # Blank lines in front, so that a traceback shows the line of the page.
+    program = compile("\n" * (block.line - 1) + block.text, str(page), "exec")
+    with redirect_stdout(printed):
+        exec(program, names)
+    return printed.getvalue()
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in pages() if programs(page)], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
+def test_the_examples_of_a_page_run_and_print_what_it_shows(page, monkeypatch):
+    clock = trio.testing.MockClock
+    monkeypatch.setattr(
+        trio, "run", lambda main, *args: _run(main, *args, clock=clock(autojump_threshold=0)), raising=True
+    )
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for block, expected in programs(page):
+        printed = run(page, block, names)
+        if expected is not None:
+            assert printed == expected, f"{page.relative_to(ROOT)}:{block.line}"
+
+
+_run = partial(trio.run)
+
+
+def test_there_are_examples():
+    assert sum(len(programs(page)) for page in pages()) > 15

@@ -1,0 +1,55 @@
+"""What a run looks like to a type checker."""
+
+from typing import Any, assert_type
+
+from marsys import (
+    BranchResult,
+    ConvergencePolicy,
+    CriticalError,
+    ExecutionConfig,
+    Orchestra,
+    RecoverableError,
+    RetryConfig,
+    Run,
+    RunResult,
+    StatusConfig,
+    Topology,
+    Usage,
+)
+from marsys_core.events import Event
+
+config = ExecutionConfig(
+    timeout=60,
+    max_steps=10,
+    convergence_policy=ConvergencePolicy(quorum=2, early=True),
+    retry=RetryConfig(max_attempts=5, jitter="none"),
+    status=StatusConfig(verbosity=2),
+)
+assert_type(config.timeout, float | None)
+assert_type(config.retry, RetryConfig)
+
+topology = Topology.of("A -> [B, C] -> D").add_node("E").add_edge("D", "E", bidirectional=True)
+assert_type(topology, Topology)
+assert_type(topology.to_dict(), dict[str, Any])
+
+
+async def main() -> None:
+    result = await Orchestra.run("a task", topology, execution_config=config)
+    assert_type(result, RunResult)
+    assert_type(result.success, bool)
+    assert_type(result.branch_results, tuple[BranchResult, ...])
+    assert_type(result.usage, Usage)
+
+    async with Orchestra(execution_config=config) as orchestra:
+        assert_type(orchestra, Orchestra)
+        assert_type(await orchestra.execute("a task", "A"), RunResult)
+        run = orchestra.start("a task", ["A -> B"])
+        assert_type(run, Run)
+        assert_type(await run.result(), RunResult)
+        async for event in orchestra.stream("a task", {"nodes": ["A"]}):
+            assert_type(event, Event)
+            assert_type(event.branch, str)
+
+
+def caught(error: CriticalError | RecoverableError) -> None:
+    assert_type(error.result, RunResult | None)
