@@ -23,12 +23,15 @@ class Command:
     Args:
         name: What a person types after ``marsys``.
         help: One line for the list of commands.
-        target: Where the function lives: ``"package.module:function"``.
+        target: Where the function lives: ``"package.module:function"``. It is imported when used. A plain
+            function is called with the list of arguments, or with none if it takes none, and what it
+            returns is the exit code. A ``click.Command`` is used as it is; with ``@click.pass_obj`` it is
+            handed a `marsys.cli.Knobs`, whose ``over()`` gives the `PluginSettings` of its engine.
     """
 
     name: str
     help: str
-    target: str = attrs.field(kw_only=True, validator=_names_a_function)
+    target: str = attrs.field(validator=_names_a_function)
 
     def load(self) -> object:
         """Import the function.

@@ -26,8 +26,8 @@ class Pattern:
     """
 
     name: str
-    build: Callable[..., Topology] = attrs.field(kw_only=True)
-    summary: str = attrs.field(kw_only=True)
+    build: Callable[..., Topology]
+    summary: str = ""
 
 
 class Patterns:

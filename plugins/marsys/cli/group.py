@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -35,10 +36,12 @@ class CommandTable(NamedCommands):
         if declared is None:
             return None
         loaded = declared.load()
-        if not isinstance(loaded, click.Command):
-            msg = f"command {cmd_name!r} is {declared.target!r}, which is no click command: {loaded!r}"
+        if isinstance(loaded, click.Command):
+            return loaded
+        if not callable(loaded) or isinstance(loaded, type):
+            msg = f"command {cmd_name!r} is {declared.target!r}, which is no function and no click command: {loaded!r}"
             raise ConfigError(msg)
-        return loaded
+        return _of_function(declared, loaded)
 
     def knows(self, ctx: click.Context, name: str) -> bool:
         """Whether there is a command of that name; for a standard one no plugin is loaded."""
@@ -91,3 +94,19 @@ def _found(knobs: Knobs) -> Mapping[str, Command]:
 def marsys(ctx: click.Context, /, **given: Any) -> None:
     """Run teams of cooperating agents, and see what they are made of."""
     ctx.obj = Knobs(**given)
+
+
+def _of_function(declared: Command, function: Callable[..., object]) -> click.Command:
+    """Make a command of a plain function: it gets the arguments as they are, and returns the exit code."""
+
+    def call(arguments: tuple[str, ...]) -> None:
+        ended = function(list(arguments)) if inspect.signature(function).parameters else function()
+        click.get_current_context().exit(ended if isinstance(ended, int) else 0)
+
+    return click.Command(
+        declared.name,
+        callback=call,
+        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+        help=declared.help,
+        context_settings={"ignore_unknown_options": True},
+    )

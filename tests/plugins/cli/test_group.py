@@ -21,6 +21,8 @@ ADDED = """
             Command("greet", "Say hello.", target="marsys_greet_command:greet"),
             Command("gone", "It is not there.", target="marsys_greet_nowhere:gone"),
             Command("odd", "It is no command.", target="marsys_greet_command:number"),
+            Command("count", "Count the arguments.", "marsys_greet_command:count"),
+            Command("fine", "Take none.", "marsys_greet_command:fine"),
             Command("run", "It is taken.", target="marsys_greet_command:greet"),
         ]
 """
@@ -33,6 +35,13 @@ COMMAND = """
     @click.pass_obj
     def greet(knobs):
         click.echo(f"hello, {knobs.over().block}")
+
+    def count(arguments):
+        print(arguments)
+        return len(arguments)
+
+    def fine():
+        print("fine")
 """
 
 
@@ -80,8 +89,15 @@ def test_a_command_that_is_no_click_command_is_refused(call: Call, greeting: Non
     said = call("odd")
     assert said.code == 2
     assert (
-        said.err == "marsys: command 'odd' is 'marsys_greet_command:number', which is no click command: 3\n"
+        said.err
+        == "marsys: command 'odd' is 'marsys_greet_command:number', which is no function and no click command: 3\n"
     )
+
+
+def test_a_plain_function_is_a_command_too(call: Call, greeting: None) -> None:
+    said = call("count", "a", "--b", "c")
+    assert (said.code, said.out) == (3, "['a', '--b', 'c']\n")
+    assert (call("fine").code, call("fine").out) == (0, "fine\n")
 
 
 def test_no_plugin_takes_the_place_of_a_standard_command(call: Call, greeting: None) -> None:
