@@ -124,8 +124,19 @@ def _end_at_once(code: int) -> None:
         until = time.monotonic() + _LAST_WORDS
         for thread in speaking:
             thread.join(max(until - time.monotonic(), 0))
+    except RuntimeError:  # from 3.12 on no thread is started while the interpreter shuts down
+        _speak_where_there_is_room()
     finally:
         os._exit(code)
+
+
+def _speak_where_there_is_room() -> None:
+    import select
+
+    with contextlib.suppress(OSError, ValueError):
+        for descriptor, speak in ((2, _say_last_words), (1, _flush_answer)):
+            if select.select([], [descriptor], [], 0)[1]:
+                speak()
 
 
 def _say_last_words() -> None:
