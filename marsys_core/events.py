@@ -116,7 +116,6 @@ class BranchStarted(Event):
     join: tuple[str, int] | None = None
     call: int = 0
     detached: bool = False
-    from_node: str = ""
 
 
 @attrs.define(eq=False)

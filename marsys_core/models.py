@@ -76,7 +76,8 @@ class ModelRequest:
         tools: What the model may call.
         output_schema: A JSON Schema that the answer should meet, or None for free text.
         sampling: How to sample.
-        deadline: When the engine gives up, on Trio's clock, in seconds; None for never.
+        deadline: When `model_timeout` ends this call, on Trio's clock, in seconds; None where that is not
+            set. A step, branch or run may end earlier, which cancels the call.
     """
 
     messages: Sequence[Message]
@@ -121,7 +122,11 @@ class ModelDelta:
 
 @attrs.frozen(kw_only=True)
 class Capabilities:
-    """What a model can do. The engine refuses to ask for what it cannot."""
+    """What a model says it can do.
+
+    The engine refuses to ask for tools or an output schema where it cannot; `streaming` and `images` are for
+    whoever chooses a model.
+    """
 
     tools: bool = True
     output_schema: bool = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
 import attrs
@@ -191,8 +191,6 @@ def _weigh(value: Any, limit: int) -> int:
 def _atom_bytes(value: Any) -> int:
     return max(8, value.bit_length() // 8 + 1) if type(value) is int else 8
 
-
-Fields = Callable[[Any], Mapping[str, Any]]
 
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 _OWN = (Message, TextPart, DataPart, ToolCall, Failure, Detached, Ref)

@@ -30,6 +30,7 @@ from marsys_core.tools import Tool, render_result
 if TYPE_CHECKING:
     from marsys_core.config import ExecutionConfig
     from marsys_core.engine.step import Step
+    from marsys_core.protocols.middleware import Layer
 
 __all__ = ["ModelCall", "StepCall", "ToolRun", "attempt_model", "call_model", "call_tool", "call_tools"]
 
@@ -67,12 +68,6 @@ class ToolRun:
     node: str
     run_id: str
     task: Any
-    at: int
-
-    @property
-    def number(self) -> int:
-        """The step within the branch."""
-        return self.step.step
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -84,11 +79,9 @@ class StepCall:
     step: Step
 
 
-async def call_model(step: Step, model: Any, request: ModelRequest) -> ModelResponse:
-    """Ask `model`, through the middleware; every attempt is recorded."""
-    run, layer = step.run, step.run.layers.model_call
-    if layer is None:
-        return await attempt_model(step, model, request)
+async def call_model(step: Step, model: Any, request: ModelRequest, layer: Layer) -> ModelResponse:
+    """Ask `model` through the middleware in `layer`; every attempt is recorded."""
+    run = step.run
     call = ModelCall(request=request, model=model, config=run.config, random=run.random, step=step)
     response: ModelResponse = await layer(call, _proceed_model)
     return response
@@ -135,7 +128,10 @@ async def attempt_model(step: Step, model: Any, request: ModelRequest, attempt: 
         if failure is error:
             raise
         raise failure from error
-    step.usage = response.usage if step.usage is None else step.usage + response.usage
+    usage = response.usage
+    if not usage.model_calls:  # a model tells tokens; that it was called is known here
+        usage = attrs.evolve(usage, model_calls=1)
+    step.usage = usage if step.usage is None else step.usage + usage
     content, calls = response.content, response.tool_calls
     content = pack(run.journal, content if type(content) is str else list(content))
     if calls:
@@ -265,7 +261,7 @@ async def call_tool(
             await run.check(subject, branch)
         call = ToolRun(
             tool=tool, arguments=bound, call_id=call_id, step=step, branch_id=branch.id, node=step.node,
-            run_id=run.run_id, task=run.task, at=at,
+            run_id=run.run_id, task=run.task,
         )  # fmt: skip
         layer = run.layers.tool_call
         result = await (_run_tool(call) if layer is None else layer(call, _run_tool))

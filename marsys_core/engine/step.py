@@ -237,9 +237,10 @@ class Step:
             output_schema=output_schema,
             sampling=sampling or _SAMPLING,
         )
-        if self.run.layers.model_call is None:
+        layer = self.run.layers.model_call
+        if layer is None:
             return await attempt_model(self, target, request)
-        return await call_model(self, target, request)
+        return await call_model(self, target, request, layer)
 
     def tool_specs(self) -> Sequence[ToolSpec]:
         return self.prepared.specs

@@ -165,6 +165,16 @@ def test_a_response_that_an_agent_returns_is_its_text() -> None:
     assert run("x", "Asks", [Asks(FakeModel(["an answer"]))]).result.response == "an answer"
 
 
+def test_a_model_that_does_not_count_its_calls_is_counted() -> None:
+    class Counts(Talks):
+        async def generate(self, request: Any) -> Any:
+            await trio.lowlevel.checkpoint()
+            return ModelResponse(content="done", usage=Usage(3, 2))
+
+    usage = run("x", "A -> B", [Agent("A", model=Counts()), Agent("B", model=Counts())]).result.usage
+    assert usage == Usage(6, 4, model_calls=2)
+
+
 def test_a_context_is_told_in_a_line() -> None:
     @agent
     async def Says(prompt: Any, context: Any) -> str:

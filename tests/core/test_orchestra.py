@@ -559,7 +559,7 @@ def test_middleware_that_raises_is_the_steps_error() -> None:
         name = "strict"
 
         async def tool_call(self, call: Any, proceed: Any) -> Any:
-            raise CriticalError(f"no {call.tool.name} with {dict(call.arguments)} in step {call.number}")
+            raise CriticalError(f"no {call.tool.name} with {dict(call.arguments)} in step {call.step.step}")
 
     model = FakeModel([ToolCall("1", "look", '{"at": "it"}'), "done"])
     ran = run("x", "A", [Agent("A", model=model, tools=[look])], middleware=[Strict()])
