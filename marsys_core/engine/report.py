@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from marsys_core.errors import ConvergenceError, CriticalError, ErrorClass, RecoverableError
+from marsys_core.errors import ConvergenceError, CriticalError, ErrorClass, RecoverableError, class_of, told
 from marsys_core.messages import Usage
 from marsys_core.orchestrator import ROOT, Branch, Settled, exception_of, flatten
 from marsys_core.results import BranchResult, RunResult
@@ -65,20 +65,20 @@ def raised(result: RunResult) -> BaseException | None:
     The first cause of the worst class, in branch order, is raised, and the others are its notes.
     """
     error = result.error
-    if error is None or getattr(error, "error_class", ErrorClass.FAILURE) is ErrorClass.FAILURE:
+    if error is None or (wanted_class := class_of(error)) is ErrorClass.FAILURE:
         return None
     causes = _causes(error)
-    grave = [cause for cause in causes if getattr(cause, "error_class", None) is error.error_class]  # type: ignore[attr-defined]
+    grave = [cause for cause in causes if class_of(cause) is wanted_class]
     first = grave[0] if grave else error
-    wanted = CriticalError if error.error_class is ErrorClass.CRITICAL else RecoverableError  # type: ignore[attr-defined]
+    wanted = CriticalError if wanted_class is ErrorClass.CRITICAL else RecoverableError
     if isinstance(first, wanted):
         chosen = first
     else:
-        chosen = wanted(str(first))
+        chosen = wanted(told(first))
         chosen.__cause__ = first
     for other in causes:
         if other is not first:
-            chosen.add_note(f"beside it: {type(other).__name__}: {other}")
+            chosen.add_note(f"beside it: {type(other).__name__}: {told(other)}")
     chosen.result = result
     return chosen
 

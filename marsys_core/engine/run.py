@@ -142,14 +142,13 @@ class RunShell(Turns):
 
     def _accept(self, commands: list[Command]) -> None:
         for command in commands:
-            kind = type(command)
-            if kind is RunStep or kind is Steer:
-                self._post(command.branch, command)  # type: ignore[attr-defined]
-            elif kind is CancelJoin:
-                nursery = self._nurseries.get(command.join.id)  # type: ignore[attr-defined]
+            if isinstance(command, RunStep | Steer):
+                self._post(command.branch, command)
+            elif isinstance(command, CancelJoin):
+                nursery = self._nurseries.get(command.join.id)
                 if nursery is not None:
                     nursery.cancel_scope.cancel()
-            elif kind is StopRun:
+            elif isinstance(command, StopRun):
                 self.scope.cancel()
                 self._drop_detached()
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from marsys_core.actions import Invoke
+from marsys_core.actions import Fail, Invoke
 from marsys_core.agents import Agent, BaseAgent, agent
 from marsys_core.engine.shared import execute_bare
 from marsys_core.errors import (
@@ -148,6 +148,26 @@ def test_an_error_that_cannot_be_told_or_placed_is_one_all_the_same(error: Excep
     failed = run("x", "Raises", [Raises], raise_errors=False).result.error
     assert type(failed) is AgentError
     assert "node 'Raises'" in str(failed)
+
+
+class Labelled(Exception):
+    error_class = "critical"
+
+
+def test_an_error_of_somebody_else_does_not_say_how_a_run_ends() -> None:
+    @agent
+    async def Gives(prompt: Any) -> Any:
+        return Fail(Labelled("up"))
+
+    assert type(run("x", "Gives", [Gives]).result.error) is Labelled
+    lone = run(
+        "x", "Hub -> [Gives, Gives2]", [agent(name="Hub")(echo), Gives, agent(name="Gives2")(Gives.function)]
+    )
+    assert [type(each) for each in lone.result.error.failures] == [Labelled, Labelled]
+
+
+async def echo(prompt: Any) -> Any:
+    return prompt
 
 
 def test_a_context_that_is_kept_is_over_with_its_step() -> None:
