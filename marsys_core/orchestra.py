@@ -7,15 +7,16 @@ import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import trio
 
-from marsys_core.agents import BaseAgent
 from marsys_core.agents.registry import inside_run
 from marsys_core.errors import Cancelled, ConfigError, LifecycleError, TopologyError
+from marsys_core.options import Agents, RunOptions, agents_by_name, checked, instance_of
 
 if TYPE_CHECKING:
+    from marsys_core.agents import BaseAgent
     from marsys_core.config import ExecutionConfig
     from marsys_core.engine.engine import Engine
     from marsys_core.engine.opening import Request
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Orchestra", "Run", "run_agent"]
 
 _THREADS = 40  # Trio's own default for worker threads
-
-Agents = Mapping[str, BaseAgent] | Iterable[BaseAgent] | BaseAgent
 
 
 def _random_id() -> str:
@@ -76,12 +75,12 @@ class Orchestra:
         if isinstance(max_threads, bool) or not isinstance(max_threads, int) or max_threads < 1:
             msg = f"max_threads is a whole number from 1, not {max_threads!r:.200}"
             raise ConfigError(msg)
-        self.agents = _by_name(agents)
-        self.execution_config = _instance("execution_config", "ExecutionConfig", execution_config)
+        self.agents = agents_by_name(agents)
+        self.execution_config = instance_of("execution_config", "ExecutionConfig", execution_config)
         self.new_id = new_id
         self.settings: Mapping[str, Any] = {
             "name": name,
-            "plugins": _instance("plugins", "PluginSettings", plugins),
+            "plugins": instance_of("plugins", "PluginSettings", plugins),
             "sinks": tuple(sinks),
             "middleware": tuple(middleware),
             "types": tuple(types),
@@ -134,17 +133,7 @@ class Orchestra:
     # -- runs ----------------------------------------------------------------------------------
 
     @classmethod
-    async def run(
-        cls,
-        task: Any,
-        topology: Any,
-        *,
-        agents: Agents | None = None,
-        execution_config: ExecutionConfig | None = None,
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        max_steps: int | None = None,
-    ) -> RunResult:
+    async def run(cls, task: Any, topology: Any, **options: Unpack[RunOptions]) -> RunResult:
         """Run `task` over `topology` and return what it came to. On an open orchestra this is `execute`.
 
         Calls that overlap share one engine with all its defaults, so that a thousand of them open a model
@@ -153,12 +142,7 @@ class Orchestra:
         Args:
             task: What to do: text or data.
             topology: A `Topology`, a text such as ``"A -> [B, C] -> D"``, a list of such texts, or a dict.
-            agents: Agents by name or as a sequence; others are found in the registry that they were put
-                into when they were made.
-            execution_config: Limits, retries and policies.
-            context: What the agents may read as ``context["key"]``; never recorded.
-            session_id: The session that the run belongs to.
-            max_steps: A limit on steps; the smaller of this one and the config's holds.
+            options: What else the run is given; see `RunOptions`.
 
         Raises:
             CriticalError: A cause that no agent can mend; bad configuration is one.
@@ -166,24 +150,14 @@ class Orchestra:
         """
         from marsys_core.engine.shared import execute_bare
 
-        request = _request(task, topology, agents, execution_config, context, session_id, max_steps)
+        request = _request(task, topology, options)
         # A run inside a run has an engine of its own: the shared one's threads may all be waiting for it.
         if cls is Orchestra and not inside_run.get():
             return await execute_bare(_bare(), request)
         async with cls() as orchestra:
             return await orchestra._execute(request)
 
-    async def execute(
-        self,
-        task: Any,
-        topology: Any,
-        *,
-        agents: Agents | None = None,
-        execution_config: ExecutionConfig | None = None,
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        max_steps: int | None = None,
-    ) -> RunResult:
+    async def execute(self, task: Any, topology: Any, **options: Unpack[RunOptions]) -> RunResult:
         """Run `task` in this open engine; the arguments are those of `run`.
 
         Raises:
@@ -191,7 +165,7 @@ class Orchestra:
             RecoverableError: A passing cause that was still there after the retries.
             LifecycleError: The orchestra is not open.
         """
-        request = _request(task, topology, agents, execution_config, context, session_id, max_steps)
+        request = _request(task, topology, options)
         return await self._execute(request)
 
     def _execute(self, request: Request) -> Coroutine[Any, Any, RunResult]:
@@ -199,17 +173,7 @@ class Orchestra:
 
         return execute(self, self.engine, request, self.new_id())
 
-    def start(
-        self,
-        task: Any,
-        topology: Any,
-        *,
-        agents: Agents | None = None,
-        execution_config: ExecutionConfig | None = None,
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        max_steps: int | None = None,
-    ) -> Run:
+    def start(self, task: Any, topology: Any, **options: Unpack[RunOptions]) -> Run:
         """Start a run in the background of this open engine; the arguments are those of `run`.
 
         It ends with the engine at the latest.
@@ -217,35 +181,19 @@ class Orchestra:
         Raises:
             LifecycleError: The orchestra is not open.
         """
-        request = _request(task, topology, agents, execution_config, context, session_id, max_steps)
+        request = _request(task, topology, options)
         run, engine = Run(self.new_id()), self.engine
         engine.start_soon(run._work, self, engine, request)
         return run
 
     async def stream(
-        self,
-        task: Any,
-        topology: Any,
-        *,
-        agents: Agents | None = None,
-        execution_config: ExecutionConfig | None = None,
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        max_steps: int | None = None,
+        self, task: Any, topology: Any, **options: Unpack[RunOptions]
     ) -> AsyncGenerator[Event, None]:
         """Run `task` and yield its events as they happen; the arguments are those of `run`.
 
         Closing the iterator cancels the run. What `run` would raise is raised after the last event.
         """
-        run = self.start(
-            task,
-            topology,
-            agents=agents,
-            execution_config=execution_config,
-            context=context,
-            session_id=session_id,
-            max_steps=max_steps,
-        )
+        run = self.start(task, topology, **options)
         try:
             async with aclosing(run.events()) as events:
                 async for event in events:
@@ -263,70 +211,16 @@ def _bare() -> Orchestra:
     return Orchestra()
 
 
-def _request(
-    task: Any,
-    topology: Any,
-    agents: Agents | None,
-    execution_config: ExecutionConfig | None,
-    context: Mapping[str, Any] | None,
-    session_id: str | None,
-    max_steps: int | None,
-) -> Request:
+def _request(task: Any, topology: Any, options: RunOptions) -> Request:
     from marsys_core.engine.opening import Request
 
-    for argument, value, kind, noun in (
-        ("context", context, Mapping, "a mapping"),
-        ("session_id", session_id, str, "text"),
-        ("max_steps", max_steps, int, "a whole number"),
-    ):
-        if value is not None and not isinstance(value, kind):
-            msg = f"{argument}= takes {noun}, not {value!r:.200}"
-            raise ConfigError(msg)
+    given = checked(options)
     try:
         trio.lowlevel.current_task()
     except RuntimeError:
         msg = "MARSYS runs on Trio: start your program with trio.run(main) and await this inside it"
         raise LifecycleError(msg) from None
-    return Request(
-        task=task,
-        topology=topology,
-        agents=_by_name(agents),
-        execution_config=_instance("execution_config", "ExecutionConfig", execution_config),
-        context=context,
-        session_id=session_id,
-        max_steps=max_steps,
-    )
-
-
-def _instance(argument: str, wanted: str, value: Any) -> Any:
-    """Return `value` if it is None or an instance of the class of that name, and refuse it otherwise."""
-    if value is not None and not any(cls.__name__ == wanted for cls in type(value).__mro__):
-        msg = f"{argument}= takes {wanted}(...), not {value!r:.200}"
-        raise ConfigError(msg)
-    return value
-
-
-def _by_name(agents: Agents | None) -> Mapping[str, BaseAgent]:
-    if agents is None:
-        return {}
-    if isinstance(agents, Mapping):
-        found = dict(agents)
-    else:
-        given = [agents] if isinstance(agents, BaseAgent) else list(agents)
-        found = {getattr(agent, "name", repr(agent)): agent for agent in given}
-        if len(found) != len(given):
-            names = [agent.name for agent in given]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            msg = f"agents= has two agents called {', '.join(map(repr, twice))}; give a dict of names"
-            raise ConfigError(msg)
-    for name, agent in found.items():
-        if not isinstance(agent, BaseAgent):
-            msg = f"agents= has {agent!r} under {name!r}, which is no agent; subclass BaseAgent or use @agent"
-            raise ConfigError(msg)
-        if not hasattr(agent, "name"):
-            msg = f"a {type(agent).__name__} was made without BaseAgent's part; call super().__init__(...) in its __init__"
-            raise ConfigError(msg)
-    return found
+    return Request(task=task, topology=topology, options=given)
 
 
 class Run:
@@ -416,31 +310,21 @@ class Run:
         return RunResult(success=False, final_response=None, error=error, run_id=self.id)
 
 
-async def run_agent(
-    agent: BaseAgent,
-    task: Any,
-    context: Mapping[str, Any] | None,
-    session_id: str | None,
-    execution_config: ExecutionConfig | None,
-) -> RunResult:
+async def run_agent(agent: BaseAgent, task: Any, options: RunOptions) -> RunResult:
     """Run one agent alone; every error is in the result."""
     import attrs
 
     from marsys_core.config import ExecutionConfig
     from marsys_core.topology import Node, NodeKind, Topology
 
-    config = attrs.evolve(execution_config or ExecutionConfig(), raise_errors=False)
+    config = attrs.evolve(options.get("execution_config") or ExecutionConfig(), raise_errors=False)
     try:
         node: Node | None = Node(agent.name)
     except TopologyError:  # an agent's name is free; a node's is not
         node = None
     if node is None or node.kind is not NodeKind.AGENT:  # start, end, user
         node = Node("agent", agent=agent.name)
-    return await Orchestra.run(
-        task,
-        Topology(nodes=[node]),
-        agents={agent.name: agent},
-        execution_config=config,
-        context=context,
-        session_id=session_id,
-    )
+    others = agents_by_name(options.pop("agents", None))
+    options["agents"] = {**others, agent.name: agent}
+    options["execution_config"] = config
+    return await Orchestra.run(task, Topology(nodes=[node]), **options)

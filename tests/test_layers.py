@@ -42,13 +42,14 @@ ROOMS = {
     "hookspecs": {"errors", "protocols"},
     "plugins": {"errors", "config", "protocols", "hookspecs"},
     "agents": {"errors", "config", *PURE, "models", "tools", "memory", "results", "context", "orchestrator"},
+    "options": {"errors", "config", "agents"},
     "engine": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
-        *{"context", "plugins", "agents", "orchestrator"},
+        *{"context", "plugins", "agents", "orchestrator", "options"},
     },
     "orchestra": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
-        *{"context", "plugins", "agents", "orchestrator", "engine"},
+        *{"context", "plugins", "agents", "orchestrator", "options", "engine"},
     },
     "": {"plugins", "hookspecs", "errors", "config"},  # marsys_core/__init__.py
 }

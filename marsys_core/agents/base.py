@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 from marsys_core.agents.registry import register
 from marsys_core.errors import ConfigError
 from marsys_core.tools import Tool, as_tool
 
 if TYPE_CHECKING:
-    from marsys_core.config import ExecutionConfig
     from marsys_core.context import Context
     from marsys_core.models import Model
+    from marsys_core.options import RunOptions
     from marsys_core.results import RunResult
 
 __all__ = ["BaseAgent"]
@@ -89,21 +89,18 @@ class BaseAgent:
         msg = f"{type(self).__name__} does not say what it does: write its _run(self, prompt, context, **kwargs)"
         raise ConfigError(msg)
 
-    async def run(
-        self,
-        task: Any,
-        *,
-        context: Mapping[str, Any] | None = None,
-        session_id: str | None = None,
-        execution_config: ExecutionConfig | None = None,
-    ) -> RunResult:
+    async def run(self, task: Any, **options: Unpack[RunOptions]) -> RunResult:
         """Run this agent alone on `task`.
 
         Errors are in the result, also those that `Orchestra.run` would raise.
+
+        Args:
+            task: What to do: text or data.
+            options: What else the run is given; see `RunOptions`.
         """
         from marsys_core.orchestra import run_agent
 
-        return await run_agent(self, task, context, session_id, execution_config)
+        return await run_agent(self, task, options)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, 'name', None)!r}>"

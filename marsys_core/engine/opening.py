@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -17,6 +17,7 @@ from marsys_core.engine.report import raised, report
 from marsys_core.engine.run import RunShell
 from marsys_core.errors import CriticalError, MarsysError, UnknownName
 from marsys_core.journal import MemoryJournal
+from marsys_core.options import RunOptions
 from marsys_core.plugins import EngineInfo, PluginSettings, compose, open_services
 from marsys_core.results import RunResult
 from marsys_core.topology import NodeKind, Topology
@@ -62,22 +63,24 @@ async def open_engine(
 
 @attrs.define(eq=False, kw_only=True)
 class Request:
-    """What a caller asks for: the arguments of `Orchestra.run`."""
+    """What a caller asks for: the arguments of `Orchestra.run`, checked."""
 
     task: Any
     topology: Any
-    agents: Mapping[str, BaseAgent]
-    execution_config: ExecutionConfig | None
-    context: Mapping[str, Any] | None
-    session_id: str | None
-    max_steps: int | None
+    options: RunOptions
 
     def config(self, default: ExecutionConfig | None) -> ExecutionConfig:
         """Return the settings that hold: of two limits on steps the smaller."""
-        config = self.execution_config or default or _DEFAULT_CONFIG
-        if self.max_steps is not None:
-            config = attrs.evolve(config, max_steps=min(self.max_steps, config.max_steps))
+        config = self.options.get("execution_config") or default or _DEFAULT_CONFIG
+        max_steps = self.options.get("max_steps")
+        if max_steps is not None:
+            config = attrs.evolve(config, max_steps=min(max_steps, config.max_steps))
         return config
+
+    @property
+    def session_id(self) -> str:
+        """The session that the run belongs to, or an empty string."""
+        return self.options.get("session_id") or ""
 
 
 class _Table(Mapping[str, BaseAgent]):
@@ -113,7 +116,7 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
     """
     config = request.config(orchestra.execution_config)
     topology = Topology.of(request.topology)
-    table = _Table(request.agents, orchestra.agents)
+    table = _Table(cast("Mapping[str, BaseAgent]", request.options["agents"]), orchestra.agents)
     topology.validate(table)
     prepared = {}
     for node in topology.graph.nodes.values():
@@ -127,8 +130,8 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
         agents=prepared,
         task=engine.converter.plain(request.task, config.max_value_bytes),
         run_id=run_id,
-        session_id=request.session_id or "",
-        data=request.context or {},
+        session_id=request.session_id,
+        data=request.options.get("context") or {},
         journal=MemoryJournal(engine.converter),
         layers=engine.layers(config),
         sinks=() if engine.sinks is None else (engine.sinks,),
@@ -173,8 +176,9 @@ async def execute(
 
 def _never_started(error: MarsysError, orchestra: Orchestra, request: Request, run_id: str) -> RunResult:
     """Return the result of a run that came to no step, or raise its error, which then carries the result."""
-    session_id = request.session_id or ""
-    result = RunResult(success=False, final_response=None, error=error, run_id=run_id, session_id=session_id)
+    result = RunResult(
+        success=False, final_response=None, error=error, run_id=run_id, session_id=request.session_id
+    )
     if not request.config(orchestra.execution_config).raise_errors:
         return result
     if isinstance(error, CriticalError):

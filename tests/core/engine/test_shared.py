@@ -72,11 +72,7 @@ def request(*agents: BaseAgent) -> Request:
     return Request(
         task="go",
         topology=agents[0].name,
-        agents={agent.name: agent for agent in agents},
-        execution_config=None,
-        context=None,
-        session_id=None,
-        max_steps=None,
+        options={"agents": {agent.name: agent for agent in agents}},
     )
 
 

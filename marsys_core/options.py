@@ -1,0 +1,101 @@
+"""What a run may be given besides its task and its topology."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from marsys_core.agents import BaseAgent
+from marsys_core.errors import ConfigError, UnknownName
+
+if TYPE_CHECKING:
+    from marsys_core.config import ExecutionConfig
+
+__all__ = ["Agents", "RunOptions", "agents_by_name", "checked", "instance_of"]
+
+Agents = Mapping[str, BaseAgent] | Iterable[BaseAgent] | BaseAgent
+"""Agents by name, as a sequence, or one."""
+
+
+class RunOptions(TypedDict, total=False):
+    """What a run may be given besides its task and its topology; all of it is optional.
+
+    Attributes:
+        agents: Agents by name or as a sequence; others are found in the registry that they were put into
+            when they were made.
+        execution_config: Limits, retries and policies.
+        context: What the agents may read as ``context["key"]``; never recorded.
+        session_id: The session that the run belongs to.
+        max_steps: A limit on steps; the smaller of this one and the config's holds.
+    """
+
+    agents: Agents | None
+    execution_config: ExecutionConfig | None
+    context: Mapping[str, Any] | None
+    session_id: str | None
+    max_steps: int | None
+
+
+_KINDS = {
+    "context": (Mapping, "a mapping"),
+    "session_id": (str, "text"),
+    "max_steps": (int, "a whole number"),
+}
+
+
+def checked(options: RunOptions) -> RunOptions:
+    """Return `options` with the agents by name.
+
+    Raises:
+        ConfigError: A value of another kind, or an option that there is not.
+    """
+    given: dict[str, Any] = dict(options)
+    for name, value in given.items():
+        if name not in RunOptions.__annotations__:
+            raise UnknownName("option of a run", name, RunOptions.__annotations__)
+        kind, noun = _KINDS.get(name, (object, ""))
+        if value is not None and not isinstance(value, kind):
+            msg = f"{name}= takes {noun}, not {value!r:.200}"
+            raise ConfigError(msg)
+    given["agents"] = agents_by_name(given.get("agents"))
+    instance_of("execution_config", "ExecutionConfig", given.get("execution_config"))
+    return given  # type: ignore[return-value]  # the same keys
+
+
+def instance_of(argument: str, wanted: str, value: Any) -> Any:
+    """Return `value` if it is None or an instance of the class of that name, and refuse it otherwise.
+
+    The class is named, not imported, so that an orchestra is made without it.
+    """
+    if value is not None and not any(cls.__name__ == wanted for cls in type(value).__mro__):
+        msg = f"{argument}= takes {wanted}(...), not {value!r:.200}"
+        raise ConfigError(msg)
+    return value
+
+
+def agents_by_name(agents: Agents | None) -> Mapping[str, BaseAgent]:
+    """Return agents by name.
+
+    Raises:
+        ConfigError: Something that is no agent, or two of one name.
+    """
+    if agents is None:
+        return {}
+    if isinstance(agents, Mapping):
+        found = dict(agents)
+    else:
+        given = [agents] if isinstance(agents, BaseAgent) else list(agents)
+        found = {getattr(agent, "name", repr(agent)): agent for agent in given}
+        if len(found) != len(given):
+            names = [agent.name for agent in given]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            msg = f"agents= has two agents called {', '.join(map(repr, twice))}; give a dict of names"
+            raise ConfigError(msg)
+    for name, agent in found.items():
+        if not isinstance(agent, BaseAgent):
+            msg = f"agents= has {agent!r} under {name!r}, which is no agent; subclass BaseAgent or use @agent"
+            raise ConfigError(msg)
+        if not hasattr(agent, "name"):
+            msg = f"a {type(agent).__name__} was made without BaseAgent's part; call super().__init__(...) in its __init__"
+            raise ConfigError(msg)
+    return found
