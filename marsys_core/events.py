@@ -74,7 +74,10 @@ class Event:
 
 @attrs.define(eq=False)
 class RunStarted(Event):
-    """A run began. `fingerprint` is the topology's; `dispatch` is what is set, by node."""
+    """A run began. `fingerprint` is the topology's; `dispatch` is what is set, by node.
+
+    `given` are the messages that agents began with, by name: those of a session, or of the caller.
+    """
 
     run_id: str
     session_id: str
@@ -85,6 +88,7 @@ class RunStarted(Event):
     dispatch: dict[str, str]
     rules_version: int
     wall_time: float
+    given: dict[str, Any] = attrs.field(factory=dict)
     format: int = 1
 
 

@@ -15,7 +15,7 @@ import attrs
 from marsys_core.errors import LifecycleError
 from marsys_core.messages import Conversation, Message
 
-__all__ = ["ConversationLog", "ConversationMemory", "Memory"]
+__all__ = ["ConversationLog", "ConversationMemory", "Memory", "Shared"]
 
 
 class Memory(Protocol):
@@ -46,6 +46,13 @@ class ConversationLog:
         return [Message("tool", text, tool_call_id=call) for call in self.open_calls]
 
 
+class Shared(Protocol):
+    """What others said beside the agent's own conversation."""
+
+    def with_added(self, added: Sequence[Message], closings: Sequence[Message] = ()) -> Sequence[Message]:
+        """Return all of it, with what the agent has `added` in this step, and answers to its open calls."""
+
+
 @attrs.define(eq=False)
 class ConversationMemory:
     """A step's hold on its agent's conversation: what was said before, and what this step adds.
@@ -57,6 +64,7 @@ class ConversationMemory:
     _log: ConversationLog
     _base: int = 0
     _memory: Memory | None = None
+    _shared: Shared | None = None
     _closed: bool = False
 
     @property
@@ -64,7 +72,9 @@ class ConversationMemory:
         """The conversation so far, with what this step has added."""
         log = self._log
         view: Sequence[Message] = Conversation(log.messages)
-        if log.open_calls:
+        if self._shared is not None:
+            view = self._shared.with_added(self.added, log.closings())
+        elif log.open_calls:
             view = [*log.messages, *log.closings()]
         return view if self._memory is None else self._memory.recall(view)
 

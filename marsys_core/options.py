@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from marsys_core.agents import BaseAgent
@@ -10,6 +10,7 @@ from marsys_core.errors import ConfigError, UnknownName
 
 if TYPE_CHECKING:
     from marsys_core.config import ExecutionConfig
+    from marsys_core.messages import Message
 
 __all__ = ["Agents", "RunOptions", "agents_by_name", "checked", "instance_of"]
 
@@ -27,6 +28,7 @@ class RunOptions(TypedDict, total=False):
         context: What the agents may read as ``context["key"]``; never recorded.
         session_id: The session that the run belongs to.
         max_steps: A limit on steps; the smaller of this one and the config's holds.
+        messages: A conversation that the first agent goes on with, for example an earlier `RunResult.messages`.
     """
 
     agents: Agents | None
@@ -34,12 +36,14 @@ class RunOptions(TypedDict, total=False):
     context: Mapping[str, Any] | None
     session_id: str | None
     max_steps: int | None
+    messages: Sequence[Message] | None
 
 
 _KINDS = {
     "context": (Mapping, "a mapping"),
     "session_id": (str, "text"),
     "max_steps": (int, "a whole number"),
+    "messages": (Sequence, "a sequence of Message"),
 }
 
 

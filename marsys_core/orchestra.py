@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from marsys_core.results import RunResult
     from marsys_core.topology.patterns import Patterns
 
-__all__ = ["Orchestra", "Run", "run_agent"]
+__all__ = ["Orchestra", "Run", "auto_run_agent", "run_agent"]
 
 _THREADS = 40  # Trio's own default for worker threads
 
@@ -328,3 +328,27 @@ async def run_agent(agent: BaseAgent, task: Any, options: RunOptions) -> RunResu
     options["agents"] = {**others, agent.name: agent}
     options["execution_config"] = config
     return await Orchestra.run(task, Topology(nodes=[node]), **options)
+
+
+async def auto_run_agent(agent: BaseAgent, task: Any, options: RunOptions) -> RunResult:
+    """Run the team that `agent` and its peers make by their `allowed_peers`; every error is in the result."""
+    import attrs
+
+    from marsys_core.agents import current_registry
+    from marsys_core.config import ExecutionConfig
+
+    known = {**current_registry(), **agents_by_name(options.get("agents")), agent.name: agent}
+    edges: dict[frozenset[str], dict[str, Any]] = {}
+    names = {agent.name: None}
+    for name in iter(waiting := [agent.name]):
+        for peer in getattr(known.get(name), "allowed_peers", ()):
+            edge = {"source": name, "target": peer, "bidirectional": True}
+            edges.setdefault(frozenset((name, peer)), edge)
+            if peer not in names:
+                names[peer] = None
+                waiting.append(peer)
+    options["agents"] = known
+    config = options.get("execution_config") or ExecutionConfig()
+    options["execution_config"] = attrs.evolve(config, raise_errors=False)
+    topology = {"nodes": list(names), "edges": list(edges.values()), "entry_point": agent.name}
+    return await Orchestra.run(task, topology, **options)

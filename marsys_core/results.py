@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from marsys_core.errors import AgentError
-from marsys_core.messages import Usage
+from marsys_core.messages import Message, Usage
 
 __all__ = ["BranchResult", "RunResult"]
 
@@ -53,6 +53,7 @@ class RunResult:
         run_id: The run.
         session_id: The session it belongs to, or an empty string.
         metadata: What else is known: ``warnings``, what the run said once.
+        conversation: What the agent that the run began with has said and heard; the task, where it keeps none.
     """
 
     success: bool
@@ -65,6 +66,24 @@ class RunResult:
     run_id: str = ""
     session_id: str = ""
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    conversation: Sequence[Message] = attrs.field(default=(), repr=False)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The run as one conversation: give it to the next one as ``messages=`` to go on with it.
+
+        It is that of the agent the run began with, and ends with the final response, whoever gave it.
+        """
+        said = list(self.conversation)
+        if self.success and (not said or said[-1].role != "assistant" or said[-1].text != self._answer):
+            said.append(Message("assistant", self._answer))
+        return said
+
+    @property
+    def _answer(self) -> str:
+        from marsys_core.values import render
+
+        return render(self.final_response)
 
     @property
     def response(self) -> Any:

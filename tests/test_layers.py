@@ -35,7 +35,7 @@ ROOMS = {
     "models": {"errors", "messages"},
     "tools": {"errors", "messages", "models"},
     "memory": {"errors", "messages"},
-    "results": {"errors", "messages"},
+    "results": {"errors", "messages", "values"},
     "journal": {"errors", "config", *PURE},
     "orchestrator": {"errors", "config", *PURE},
     "context": {"errors", "messages", "protocols"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from marsys_core.agents.base import BaseAgent
@@ -36,6 +36,11 @@ class Agent(BaseAgent):
         output_schema: A JSON Schema for its answer, for models that can be held to one.
         memory: The name of a provider that chooses what of its conversation the model is shown.
         description: One line for other agents and for people.
+        history: What the model is shown of the run: ``"own"``, its own conversation; ``"branch"``, all that was
+            said on its branch; ``"run"``, all that led to the step.
+        memory_scope: How long its conversation lasts: ``"run"``, or ``"session"``, where the runs of one
+            `session_id` in an open `Orchestra` go on with it.
+        allowed_peers: The agents that it may call in `auto_run`.
 
     Raises:
         ConfigError: An empty name, tools that are no list, or a tool with a reserved name.
@@ -56,10 +61,21 @@ class Agent(BaseAgent):
         output_schema: Mapping[str, Any] | None = None,
         memory: str | None = None,
         description: str = "",
+        history: str = "own",
+        memory_scope: str = "run",
+        allowed_peers: Iterable[str] = (),
         agent_name: str | None = None,
     ) -> None:
         super().__init__(
-            model, name=name, agent_name=agent_name, tools=tools, memory=memory, description=description
+            model,
+            name=name,
+            agent_name=agent_name,
+            tools=tools,
+            memory=memory,
+            description=description,
+            history=history,
+            memory_scope=memory_scope,
+            allowed_peers=allowed_peers,
         )
         self.instruction = instruction
         self.goal = goal

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from marsys_core.agents.registry import register
-from marsys_core.errors import ConfigError
+from marsys_core.errors import ConfigError, nearest
 from marsys_core.tools import Tool, as_tool
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from marsys_core.options import RunOptions
     from marsys_core.results import RunResult
 
-__all__ = ["BaseAgent"]
+__all__ = ["BaseAgent", "one_of"]
 
 
 class BaseAgent:
@@ -31,9 +31,14 @@ class BaseAgent:
         tools: What it may call: tools, functions, or names of tools that plugins provide.
         memory: The name of a provider that chooses what of its conversation a model is shown.
         description: One line for other agents and for people.
+        history: What a model is shown of the run: ``"own"``, its own conversation; ``"branch"``, all that was
+            said on its branch; ``"run"``, all that led to the step.
+        memory_scope: How long its conversation lasts: ``"run"``, or ``"session"``, where the runs of one
+            `session_id` in an open `Orchestra` go on with it.
+        allowed_peers: The agents that it may call in `auto_run`.
 
     Raises:
-        ConfigError: Two different names, an empty one, or tools that are no list.
+        ConfigError: Two different names, an empty one, tools that are no list, or a word that is not known.
     """
 
     accepts_notes: bool = False
@@ -50,6 +55,9 @@ class BaseAgent:
         tools: Sequence[Tool | str | Any] = (),
         memory: str | None = None,
         description: str = "",
+        history: str = "own",
+        memory_scope: str = "run",
+        allowed_peers: Iterable[str] = (),
     ) -> None:
         if name is not None and agent_name is not None and name != agent_name:
             msg = f"name and agent_name are the same thing, and here they differ: {name!r} and {agent_name!r}"
@@ -67,6 +75,9 @@ class BaseAgent:
         )
         self.memory = memory
         self.description = description
+        self.history = one_of("history", history, ("own", "branch", "run"))
+        self.memory_scope = one_of("memory_scope", memory_scope, ("run", "session"))
+        self.allowed_peers = _peers(allowed_peers)
         register(self.name, self)
 
     @property
@@ -102,5 +113,43 @@ class BaseAgent:
 
         return await run_agent(self, task, options)
 
+    async def auto_run(self, task: Any, **options: Unpack[RunOptions]) -> RunResult:
+        """Run a team that `allowed_peers` describe: this agent, those it may call, those they may call.
+
+        A call comes back with the answer. Errors are in the result, as with `run`.
+
+        Args:
+            task: What to do: text or data.
+            options: What else the run is given; see `RunOptions`.
+        """
+        from marsys_core.orchestra import auto_run_agent
+
+        return await auto_run_agent(self, task, options)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, 'name', None)!r}>"
+
+
+def _peers(given: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        msg = f"allowed_peers is a list of agents' names, not {given!r}; write allowed_peers=[{given!r}]"
+        raise ConfigError(msg)
+    peers = tuple(dict.fromkeys(given))
+    for peer in peers:
+        if not isinstance(peer, str) or not peer:
+            msg = f"allowed_peers is a list of agents' names, and {peer!r} is none"
+            raise ConfigError(msg)
+    return peers
+
+
+def one_of(argument: str, given: object, words: tuple[str, ...]) -> str:
+    """Return `given` if it is one of `words`.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if isinstance(given, str) and given in words:
+        return given
+    known = ", ".join(map(repr, words))
+    msg = f"{argument} is one of {known}, not {given!r}.{nearest(given, words) if isinstance(given, str) else ''}"
+    raise ConfigError(msg)

@@ -11,6 +11,7 @@ import trio
 from marsys_core.agents import BaseAgent
 from marsys_core.config import ExecutionConfig, StatusConfig
 from marsys_core.engine.prepared import Prepared, prepare
+from marsys_core.engine.sessions import Sessions
 from marsys_core.errors import ErrorClass, GuardRefused, MarsysError, PluginError
 from marsys_core.events import KINDS
 from marsys_core.models import usable_model
@@ -42,6 +43,8 @@ class Engine:
         middleware: What stands round calls, the plugins' first.
         max_threads: How many plain functions may run in worker threads at a time.
         sinks: Listeners of every run.
+        sessions: What agents said in earlier runs of a session.
+        keeps_sessions: Whether it stays open between calls, so that sessions outlive them.
         runs: The runs that are going on, with what cancels them.
     """
 
@@ -56,6 +59,8 @@ class Engine:
     _prepared: dict[int, Prepared] = attrs.field(factory=dict)
     _models: dict[str, Any] = attrs.field(factory=dict)
     _threads: trio.CapacityLimiter | None = None
+    sessions: Sessions = attrs.field(factory=dict)
+    keeps_sessions: bool = True
     runs: dict[Recorder, trio.CancelScope] = attrs.field(factory=dict)
     _running: set[trio.CancelScope] = attrs.field(factory=set)
     _idle: trio.Event | None = None

@@ -15,6 +15,7 @@ from marsys_core.config import ExecutionConfig
 from marsys_core.engine.engine import Engine
 from marsys_core.engine.report import raised, report
 from marsys_core.engine.run import RunShell
+from marsys_core.engine.sessions import Opening
 from marsys_core.errors import CriticalError, MarsysError, UnknownName
 from marsys_core.journal import MemoryJournal
 from marsys_core.options import RunOptions
@@ -135,6 +136,14 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
         journal=MemoryJournal(engine.converter),
         layers=engine.layers(config),
         sinks=() if engine.sinks is None else (engine.sinks,),
+        opening=Opening.of(
+            agents=prepared,
+            entries=[name for name in topology.graph.entries if name in prepared],
+            session_id=request.session_id,
+            messages=request.options.get("messages"),
+            sessions=engine.sessions,
+            kept=engine.keeps_sessions,
+        ),
     )
     if config.status is not None:
         await run.show(config.status)

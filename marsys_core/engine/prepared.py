@@ -43,6 +43,8 @@ class Prepared:
     tools: Mapping[str, Tool]
     given_tools: Sequence[Any]
     memory: Memory | None
+    history: str = "own"
+    memory_scope: str = "run"
     _specs: Sequence[ToolSpec] | None = None
 
     @property
@@ -98,6 +100,8 @@ async def _resolved(agent: BaseAgent, engine: Engine) -> Prepared:
         given_tools=agent.tools,
         tools=await _tools(agent, engine) if agent.tools else {},
         memory=None if agent.memory is None else await engine.get("memory", agent.memory),
+        history=agent.history,
+        memory_scope=agent.memory_scope,
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from marsys_core.errors import ConvergenceError, CriticalError, ErrorClass, RecoverableError, class_of, told
-from marsys_core.messages import Usage
+from marsys_core.messages import Message, Usage
 from marsys_core.orchestrator import ROOT, Branch, Settled, exception_of, flatten
 from marsys_core.results import BranchResult, RunResult
-from marsys_core.values import Failure
+from marsys_core.values import Failure, render
 
 if TYPE_CHECKING:
     from marsys_core.engine.run import RunShell
@@ -35,7 +35,18 @@ def report(run: RunShell) -> RunResult:
         run_id=run.run_id,
         session_id=run.session_id,
         metadata={"warnings": tuple(run.warnings)},
+        conversation=_conversation(run),
     )
+
+
+def _conversation(run: RunShell) -> list[Message]:
+    entries = run.graph.entries
+    prepared = run.agents.get(entries[0]) if len(entries) == 1 else None
+    log = None if prepared is None else run.conversations.get((ROOT, prepared.name))
+    if log is None:
+        task = run.unpack(run.task)
+        return [Message("user", task if type(task) is str else render(task))]
+    return [*log.messages, *log.closings()]
 
 
 def _branch_result(run: RunShell, branch: Branch) -> BranchResult:

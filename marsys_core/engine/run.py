@@ -8,6 +8,7 @@ join, and nothing outlives the run.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import attrs
 import trio
@@ -92,6 +93,8 @@ class RunShell(Turns):
                     await self._until_idle()
             inside_run.reset(token)
             self.ended = trio.current_time()
+            if self.opening is not None:
+                self.opening.keep(self)
             if self._last is not None:
                 self._record(self._last)
             del self.engine.runs[self]
@@ -106,10 +109,16 @@ class RunShell(Turns):
             session_id=self.session_id,
             fingerprint=self.topology.fingerprint,
             wall_time=time.time(),
+            given=self._given(),
         )
         self._tasks[ROOT] = None
         self._accept(commands)
         return self.orchestrator.state.branches[ROOT]
+
+    def _given(self) -> dict[str, Any]:
+        if self.opening is None:
+            return {}
+        return {name: self._pack(list(messages)) for name, messages in self.opening.given.items()}
 
     async def _is_let_in(self) -> bool:
         """Ask the guards about the task; a refusal ends the run before its first step."""

@@ -45,7 +45,7 @@ class _Host:
         """Hold the engine open until nobody uses it; a failure of its own ends the calls that do."""
         try:
             async with open_engine(**self.orchestra.settings) as engine:
-                self.engine = engine
+                self.engine, engine.keeps_sessions = engine, False
                 self.ready.set()
                 try:
                     await self.unused.wait()

@@ -20,6 +20,7 @@ from marsys_core.tools import Tool
 from marsys_core.values import JoinInput, render
 
 if TYPE_CHECKING:
+    from marsys_core.engine.history import Transcript
     from marsys_core.engine.prepared import Prepared
     from marsys_core.engine.turns import Turns
 
@@ -124,13 +125,24 @@ class Step:
         logs, key = self.run.conversations, (self.branch.name, self.prepared.name)
         log = logs.get(key)
         if log is None:
-            log = logs[key] = ConversationLog()
+            log = logs[key] = self._new_log()
         self._log, self._base, self._was_open = log, len(log.messages), log.open_calls
         if log.open_calls:
             if not self._answers():
                 log.messages.extend(log.closings())
             log.open_calls = ()
-        self._memory = ConversationMemory(log, self._base, self.prepared.memory)
+        shared = None if self.prepared.history == "own" else self._history()
+        self._memory = ConversationMemory(log, self._base, self.prepared.memory, shared)
+
+    def _new_log(self) -> ConversationLog:
+        opening = self.run.opening
+        before = () if opening is None else opening.before(self.branch, self.prepared.name)
+        return ConversationLog(list(before))
+
+    def _history(self) -> Transcript:
+        run, branch, prepared = self.run, self.branch, self.prepared
+        before = () if run.opening is None else run.opening.before(branch, prepared.name)
+        return run.history.transcript(branch.name, prepared.name, prepared.history, before)
 
     def _answers(self) -> bool:
         """Whether this step was given the answers to the agent's own calls."""

@@ -13,8 +13,10 @@ from marsys_core import events as e
 from marsys_core.actions import Action, Content, Malformed, read_action
 from marsys_core.engine.calls import StepCall
 from marsys_core.engine.deadlines import Deadlines
+from marsys_core.engine.history import History
 from marsys_core.engine.prepared import Prepared
 from marsys_core.engine.record import Recorder
+from marsys_core.engine.sessions import Opening
 from marsys_core.engine.step import Step
 from marsys_core.engine.threads import run_in_thread
 from marsys_core.errors import (
@@ -52,9 +54,19 @@ class Turns(Recorder, abc.ABC):
     session_id: str
     data: Mapping[str, Any]
     layers: Layers
+    opening: Opening | None = None
     conversations: dict[tuple[str, str], ConversationLog] = attrs.field(factory=dict)
     usage: Usage | None = None
     _deadlines: Deadlines | None = None
+    _history: History | None = None
+
+    @property
+    def history(self) -> History:
+        """What was said on all branches; made when an agent first asks for more than its own part."""
+        if self._history is None:
+            agents = {node: prepared.name for node, prepared in self.agents.items()}
+            self._history = History(self.journal, agents)
+        return self._history
 
     @abc.abstractmethod
     def _accept(self, commands: list[Command]) -> None:

@@ -2,13 +2,14 @@
 
 from marsys_core.orchestrator.commands import CancelJoin, Command, Complete, RunStep, Steer, StopRun
 from marsys_core.orchestrator.joining import exception_of, flatten, tally
-from marsys_core.orchestrator.ledger import ROOT, Traits
+from marsys_core.orchestrator.ledger import ROOT, START, Traits
 from marsys_core.orchestrator.orchestrator import Orchestrator
 from marsys_core.orchestrator.plain import Offer, offer
 from marsys_core.orchestrator.state import Branch, Contribution, Join, Phase, RunState, Settled
 
 __all__ = [
     "ROOT",
+    "START",
     "Branch",
     "CancelJoin",
     "Command",

@@ -51,8 +51,9 @@ class Orchestrator(Forks):
         session_id: str = "",
         fingerprint: str = "",
         wall_time: float = 0.0,
+        given: dict[str, Any] | None = None,
     ) -> list[Command]:
-        """Begin the run with `task`; the commands are the first steps."""
+        """Begin the run with `task`; the commands are the first steps. `given` is what agents had said before."""
         dispatch = {n.name: n.dispatch.value for n in self.graph.nodes.values() if n.dispatch is not None}
         entries, exits = tuple(self.graph.entries), tuple(self.graph.exits)
         self._emit(
@@ -69,6 +70,7 @@ class Orchestrator(Forks):
                 dispatch,
                 RULES_VERSION,
                 wall_time,
+                given or {},
             )
         )
         self._open_root(task)

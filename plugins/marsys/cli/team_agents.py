@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Agents", "make_agents"]
 
-_TEXTS = ("model", "instruction", "goal", "memory", "description")
+_TEXTS = ("model", "instruction", "goal", "memory", "description", "history", "memory_scope")
 _AGENT = (*_TEXTS, "tools", "class", "function")
 _FUNCTION = ("function", "description")
 _OWN = ("name", "agent_name")

@@ -59,7 +59,9 @@ calls = st.lists(st.one_of(reserved, ordinary), min_size=1, max_size=4)
 scripts = st.lists(st.one_of(calls, calls, texts), min_size=1, max_size=6)
 
 
-def team(topology: Topology, script: dict[str, list[Any]], **config: Any) -> tuple[Ran, dict[str, FakeModel]]:
+def team(
+    topology: Topology, script: dict[str, list[Any]], *, history: str = "own", **config: Any
+) -> tuple[Ran, dict[str, FakeModel]]:
     """Run a team whose models reply by script, then with plain text; the ids of calls are made unique."""
 
     @tool
@@ -83,7 +85,7 @@ def team(topology: Topology, script: dict[str, list[Any]], **config: Any) -> tup
 
     models = {name: model(name) for name in "ABCD"}
     with Registry():
-        agents = [Agent(name, model=each, tools=[look]) for name, each in models.items()]
+        agents = [Agent(name, model=each, tools=[look], history=history) for name, each in models.items()]
     return run("task", topology, agents, max_steps=30, **config), models
 
 
@@ -93,11 +95,12 @@ def team(topology: Topology, script: dict[str, list[Any]], **config: Any) -> tup
     st.fixed_dictionaries(dict.fromkeys("ABCD", scripts)),
     st.sampled_from([1.0, 0.5, 0.0]),
     st.integers(0, 3),
+    st.sampled_from(["own", "branch", "run"]),
 )
 def test_every_history_is_one_that_a_provider_accepts(
-    topology: Topology, script: dict[str, Any], ratio: float, schedule: int
+    topology: Topology, script: dict[str, Any], ratio: float, schedule: int, history: str
 ) -> None:
-    ran, models = team(topology, script, convergence_policy=ratio, schedule=schedule)
+    ran, models = team(topology, script, convergence_policy=ratio, schedule=schedule, history=history)
     # A model that was shown an invalid history raises AssertionError, which is in its ModelFailed.
     refused = [failed.error for failed in ran.of(e.ModelFailed)]
     assert not refused
