@@ -1,4 +1,4 @@
-"""Drawings of a topology: Mermaid for pages, indented text for terminals."""
+"""Drawings of a topology: Mermaid for pages, DOT for Graphviz, indented text for terminals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from marsys_core.topology.names import RESERVED, spelled
 from marsys_core.topology.nodes import Dispatch, Edge, Node, NodeKind
 from marsys_core.topology.text import workers
 
-__all__ = ["draw_mermaid", "draw_text", "write_text"]
+__all__ = ["draw_dot", "draw_mermaid", "draw_text", "write_text"]
 
 _SHAPES = {
     NodeKind.AGENT: ("[", "]"),
@@ -35,6 +35,34 @@ def draw_mermaid(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:
         arrow = "<-->" if edge.bidirectional else "-->"
         lines.append(f"    {ids[edge.source]} {arrow} {ids[edge.target]}")
     return "\n".join(lines) + "\n"
+
+
+_OUTLINES = {
+    NodeKind.AGENT: "box",
+    NodeKind.USER: "parallelogram",
+    NodeKind.START: "oval",
+    NodeKind.END: "oval",
+    NodeKind.GATHER: "hexagon",
+}
+
+
+def draw_dot(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:
+    """Return a directed graph in the DOT language of Graphviz; convergence points have double walls."""
+    lines = ["digraph topology {"]
+    for name, node in nodes.items():
+        walls = ", peripheries=2" if node.is_convergence_point else ""
+        lines.append(
+            f"    {_quoted(name)} [label={_quoted(_label(node))}, shape={_OUTLINES[node.kind]}{walls}];"
+        )
+    for edge in edges:
+        both = " [dir=both]" if edge.bidirectional else ""
+        lines.append(f"    {_quoted(edge.source)} -> {_quoted(edge.target)}{both};")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def draw_text(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:

@@ -272,6 +272,10 @@ class Topology:
         """Return a Mermaid flowchart."""
         return drawing.draw_mermaid(self._nodes, self._edges.values())
 
+    def to_dot(self) -> str:
+        """Return a directed graph in the DOT language of Graphviz."""
+        return drawing.draw_dot(self._nodes, self._edges.values())
+
     def to_text(self) -> str:
         """Return a drawing in text: each node, what is set on it and where its edges lead."""
         return drawing.draw_text(self._nodes, self._edges.values())

@@ -173,6 +173,8 @@ def options(command: click.Command) -> set[str]:
     [
         ("Options before the command", ""),
         ("`marsys run TEAM`", "run"),
+        ("`marsys chat TEAM`", "chat"),
+        ("`marsys new FOLDER`", "new"),
         ("`marsys topology TEAM`", "topology"),
         ("`marsys plugins`", "plugins"),
         ("`marsys doctor`", "doctor"),

@@ -12,9 +12,11 @@ __all__ = ["marsys_commands"]
 
 @hookimpl
 def marsys_commands() -> Iterable[Command]:
-    """Offer `run`, `plugins`, `topology` and `doctor`."""
+    """Offer `run`, `chat`, `new`, `plugins`, `topology` and `doctor`."""
     return [
         Command("run", "Run a team of agents on a task.", target="marsys.cli.run:run"),
+        Command("chat", "Talk to a team of agents, turn by turn.", target="marsys.cli.chat:chat"),
+        Command("new", "Write the beginning of a team of your own.", target="marsys.cli.new:new"),
         Command(
             "plugins", "List the plugins and say what became of each.", target="marsys.cli.plugins:plugins"
         ),

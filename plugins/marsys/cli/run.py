@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 import click
 
-from marsys.cli.knobs import Knobs
+from marsys.cli.answer import save, written, written_json
+from marsys.cli.ending import say, say_failed, say_interrupted, word
+from marsys.cli.options import Work, dumb_terminal, status_of, team_options
 
-__all__ = ["run", "written"]
-
-_WORDS = {2: "Ctrl-C", 15: "SIGTERM"}
+__all__ = ["run"]
 
 
 @click.command()
-@click.argument("team", type=click.Path(path_type=Path))
+@team_options
 @click.option("--task", metavar="TEXT", required=True, help="What to do; '-' reads it from standard input.")
+@click.option("--json", "as_json", is_flag=True, help="Write all that is known of the run as JSON.")
 @click.option(
-    "--input", "input_folder", metavar="FOLDER", type=click.Path(path_type=Path), help="The texts to search."
+    "--save",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what goes to standard output into FILE as well.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show also what models, tools and agents say.")
-@click.option("-q", "--quiet", is_flag=True, help="Show only the end.")
-@click.option("--plain", is_flag=True, help="Write lines also where a terminal could show a live tree.")
-@click.pass_context
-def run(ctx: click.Context, /, team: Path, task: str, input_folder: Path | None, **shown: bool) -> None:
+def run(ctx: click.Context, work: Work, task: str, *, as_json: bool, file: Path | None) -> None:
     """Run the team in the file TEAM on a task.
 
     The answer goes to standard output, progress to standard error. The exit code is 0 for success, 1 where
@@ -37,46 +35,55 @@ def run(ctx: click.Context, /, team: Path, task: str, input_folder: Path | None,
     """
     from marsys.cli.signals import Interruption, Interruptions
 
-    if shown["verbose"] and shown["quiet"]:
-        msg = "-v and -q contradict each other; leave one out"
-        raise click.UsageError(msg, ctx)
     words = _task(ctx, task)
+    if file is not None and not file.absolute().parent.is_dir():
+        msg = f"--save {str(file)!r}: there is no folder {str(file.absolute().parent)!r}"
+        raise click.UsageError(msg, ctx)
     with Interruptions() as interruptions:
         try:
-            code = _run(ctx.find_object(Knobs) or Knobs(), team, words, input_folder, interruptions, shown)
+            code = _run(work, words, interruptions, as_json=as_json, file=file)
         except Interruption as interruption:
-            _say(f"interrupted by {_word(interruptions)}; no run was going on")
+            say(f"interrupted by {word(interruptions)}; no run was going on")
             code = interruption.exit_code
     ctx.exit(code)
 
 
-def _run(
-    knobs: Knobs,
-    path: Path,
-    task: str,
-    input_folder: Path | None,
-    interruptions: Any,
-    shown: dict[str, bool],
-) -> int:
+def _run(work: Work, task: str, interruptions: Any, *, as_json: bool, file: Path | None) -> int:
     import trio
 
     from marsys.cli.conduct import conduct
     from marsys.cli.notes import notes_on_stderr
     from marsys.cli.team import load_team
 
-    with notes_on_stderr(verbose=shown["verbose"]), _terminal(dumb=shown["plain"]):
-        team = load_team(path, knobs, input_folder=input_folder)
-        config = attrs.evolve(team.config, status=_status(team, shown))
+    with notes_on_stderr(verbose=work.verbose), dumb_terminal(dumb=work.plain):
+        team = load_team(work.team, work.knobs, input_folder=work.input_folder, models=work.models)
+        config = attrs.evolve(team.config, status=status_of(team, work))
         conducted = trio.run(conduct, team, task, config, interruptions)
     result = conducted.result
-    if result is not None and result.success:
-        click.echo(written(result.final_response))
-        return 0
+    succeeded = result is not None and result.success
+    saved = True
+    if result is not None and (succeeded or as_json):
+        saved = _tell(written_json(result) if as_json else written(result.final_response), file)
+    if succeeded:
+        return 0 if saved else 1
     if interruptions.first:
-        _say_interrupted(conducted, interruptions)
+        say_interrupted(conducted, interruptions)
         return int(interruptions.exit_code)
-    _say_failed(conducted, verbose=shown["verbose"])
+    say_failed(conducted, verbose=work.verbose)
     return 1
+
+
+def _tell(text: str, file: Path | None) -> bool:
+    """Write `text` to standard output first: what a run came to is not lost with a full disk."""
+    click.echo(text)
+    if file is None:
+        return True
+    try:
+        save(f"{text}\n", file)
+    except OSError as error:
+        say(f"--save {str(file)!r} cannot be written: {error.strerror or error}")
+        return False
+    return True
 
 
 def _task(ctx: click.Context, task: str) -> str:
@@ -93,76 +100,3 @@ def _task(ctx: click.Context, task: str) -> str:
         msg = "the task is empty; say what to do with --task TEXT"
         raise click.UsageError(msg, ctx)
     return task.strip()
-
-
-def _status(team: Any, shown: dict[str, bool]) -> Any:
-    """Return what is shown: what the file says, as the command line changes it; None where nobody shows it."""
-    from marsys_core.config import StatusConfig
-    from marsys_core.plugins import Provider, compose
-
-    status = team.config.status or StatusConfig()
-    if shown["verbose"] or shown["quiet"]:
-        status = attrs.evolve(status, verbosity=2 if shown["verbose"] else 0)
-    sinks = compose(team.plugins).items("event sink")
-    if any(isinstance(sink, Provider) and "status" in sink.features for sink in sinks):
-        return status
-    if not shown["quiet"]:
-        click.echo("marsys: progress is not shown: no plugin offers to show it", err=True)
-    return None
-
-
-@contextmanager
-def _terminal(*, dumb: bool) -> Iterator[None]:
-    """Where it is to be dumb, let whatever draws take the terminal for one that can only write lines."""
-    before = os.environ.get("TERM")
-    if dumb:
-        os.environ["TERM"] = "dumb"
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ["TERM"] = before
-        elif dumb:
-            del os.environ["TERM"]
-
-
-def written(answer: Any) -> str:
-    """Return an answer for a person: text as it is, several one after another, data as JSON."""
-    from marsys_core.values import render
-
-    if isinstance(answer, list) and all(isinstance(each, str) for each in answer):
-        return "\n\n".join(answer)
-    return render(answer)
-
-
-def _say_interrupted(conducted: Any, interruptions: Any) -> None:
-    going_on = f" At work then: {conducted.interrupted}." if conducted.interrupted else ""
-    _say(
-        f"interrupted by {_word(interruptions)}; {conducted.account.taken()}.{going_on} Nothing is running any more."
-    )
-
-
-def _say_failed(conducted: Any, *, verbose: bool) -> None:
-    result = conducted.result
-    error = result.error
-    if error is None:
-        _say("the run failed: it came to no answer")
-    else:
-        _say(f"the run failed: {type(error).__name__}: {error}")
-        for failure in getattr(error, "failures", ()):
-            click.echo(f"  - {type(failure).__name__}: {failure}", err=True)
-    _say(f"{conducted.account.taken()}, in {result.total_duration:.1f} s")
-    if result.final_response is not None:
-        click.echo(f"What it had come to:\n{written(result.final_response)}", err=True)
-    if verbose and error is not None and error.__cause__ is not None:
-        import traceback
-
-        click.echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
-
-
-def _word(interruptions: Any) -> str:
-    return _WORDS[interruptions.first]
-
-
-def _say(text: str) -> None:
-    click.echo(f"marsys: {text}", err=True)

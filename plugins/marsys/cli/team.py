@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -37,7 +38,7 @@ from marsys.cli.team_agents import make_agents
 from marsys.cli.team_file import read_team_file
 from marsys.cli.team_topology import lay_out
 from marsys_core.config import ExecutionConfig, RetryConfig, StatusConfig
-from marsys_core.errors import ConfigError
+from marsys_core.errors import ConfigError, UnknownName
 from marsys_core.plugins import PluginSettings, compose
 
 if TYPE_CHECKING:
@@ -74,7 +75,12 @@ class Team:
 
 
 def load_team(
-    path: Path, knobs: Knobs | None = None, *, input_folder: Path | None = None, to_run: bool = True
+    path: Path,
+    knobs: Knobs | None = None,
+    *,
+    input_folder: Path | None = None,
+    models: Mapping[str, str] = MappingProxyType({}),
+    to_run: bool = True,
 ) -> Team:
     """Read a team file, and check all of it.
 
@@ -83,13 +89,14 @@ def load_team(
             from there.
         knobs: What the command line says of plugins.
         input_folder: The folder that the team's search tools are to search.
+        models: Models to take instead of those in the file, by agent; under an empty name, for all that have one.
         to_run: Whether the plugins' settings must be complete.
 
     Raises:
         ConfigError: Everything that is wrong, at once, each with its path in the file.
     """
     return team_from(
-        read_team_file(path),
+        _with_models(read_team_file(path), models),
         folder=path.absolute().parent,
         called=f"team file {str(path)!r}",
         knobs=knobs or Knobs(),
@@ -144,6 +151,34 @@ def team_from(
         config=config,
         plugins=plugins,
     )
+
+
+def _with_models(data: dict[str, Any], models: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a team file says, with other models.
+
+    Raises:
+        ConfigError: An agent that is not in the file, or one that has no model.
+    """
+    agents = data.get("agents")
+    if not models or not isinstance(agents, dict):
+        return data
+    tables = {name: table for name, table in agents.items() if isinstance(table, dict)}
+    problems = []
+    for name in models:
+        if name and name not in tables:
+            problems.append(str(UnknownName("agent of the team", name, tables)))
+        elif name and "function" in tables[name]:
+            problems.append(f"agent {name!r} is a function and has no model")
+    if not problems and not any("model" in table for table in tables.values()) and "" in models:
+        problems.append("no agent of the team has a model")
+    if problems:
+        raise ConfigError("--model cannot be used:", problems)
+    everyone = models.get("")
+    chosen = {
+        name: models.get(name, everyone if "model" in table else None) for name, table in tables.items()
+    }
+    changed = {name: {**tables[name], "model": model} for name, model in chosen.items() if model is not None}
+    return {**data, "agents": {**agents, **changed}}
 
 
 def _title(table: Mapping[str, Any], key: str, problems: Problems) -> str:

@@ -11,6 +11,7 @@ from marsys.cli.knobs import Knobs
 
 __all__ = ["topology"]
 
+_FORMS = {"text": "to_text", "mermaid": "to_mermaid", "dot": "to_dot"}
 _ARROW = re.compile(r"->|<~>")
 
 
@@ -19,7 +20,7 @@ _ARROW = re.compile(r"->|<~>")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "mermaid"]),
+    type=click.Choice(list(_FORMS)),
     default="text",
     show_default=True,
     help="How to draw.",
@@ -42,4 +43,4 @@ def topology(ctx: click.Context, /, team: str, form: str) -> None:
         drawn = load_team(path, ctx.find_object(Knobs) or Knobs(), to_run=False).topology
     for warning in drawn.warnings:
         click.echo(f"marsys: {warning}", err=True)
-    click.echo(drawn.to_mermaid() if form == "mermaid" else drawn.to_text(), nl=False)
+    click.echo(getattr(drawn, _FORMS[form])(), nl=False)

@@ -50,3 +50,19 @@ def test_a_pattern_builds_a_topology():
         "pair", build=lambda a, b: Topology.of(f"{a} <-> {b}"), summary="two that call each other"
     )
     assert pattern.build(a="A", b="B") == Topology.of("A <-> B")
+
+
+def test_a_dot_drawing_quotes_names_and_shows_calls_both_ways():
+    topology = Topology.of('start -> "Chief Editor" <-> B -> end')
+    topology.update_node("B", is_convergence_point=True, agent='say "hi"\\')
+    assert topology.to_dot() == (
+        "digraph topology {\n"
+        '    "start" [label="start", shape=oval];\n'
+        '    "Chief Editor" [label="Chief Editor", shape=box];\n'
+        '    "B" [label="B (agent say ?hi??)", shape=box, peripheries=2];\n'
+        '    "end" [label="end", shape=oval];\n'
+        '    "start" -> "Chief Editor";\n'
+        '    "Chief Editor" -> "B" [dir=both];\n'
+        '    "B" -> "end";\n'
+        "}\n"
+    )

@@ -108,7 +108,7 @@ def test_an_unknown_command_suggests_the_nearest(call: Call) -> None:
     said = call("topolgy")
     assert said.code == 2
     assert said.err.endswith(
-        "Error: no command is called 'topolgy'; there are: doctor, plugins, run, topology. "
+        "Error: no command is called 'topolgy'; there are: chat, doctor, new, plugins, run, topology. "
         "Did you mean 'topology'?\n"
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from marsys.cli.run import written
+from marsys.cli.answer import written
 from marsys_core.values import JoinInput
 from tests.plugins.cli.conftest import Call, Site
 
@@ -313,3 +313,77 @@ def test_a_team_that_cannot_be_loaded_is_a_mistake(call: Call, team: Write) -> N
     said = call("run", path, "--task", "x")
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith(f"marsys: team file {path!r} cannot be used:\n  - unknown field 'modle'")
+
+
+def test_another_model_is_taken_for_all_agents_or_for_one(call: Call, team: Write) -> None:
+    path = team(
+        '[agents]\nA.model = "nothing"\nB.model = "scripted"\n[topology]\nflows = ["A -> B"]\n'
+        '[plugins.models]\nreplies = ["one", "two"]\n'
+    )
+    assert call("run", path, "--task", "x", "-q").code == 2
+    assert call("run", path, "--task", "x", "-q", "--model", "scripted").out == "two\n"
+    assert call("run", path, "--task", "x", "-q", "--model", "A=scripted").out == "two\n"
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        (["C=scripted"], "no agent of the team is called 'C'; there are: A, F."),
+        (["F=scripted"], "agent 'F' is a function and has no model"),
+        (["A="], "--model takes NAME or AGENT=NAME, not 'A='"),
+        (["x", "y"], "--model names two models for all agents: 'x' and 'y'"),
+    ],
+)
+def test_a_model_that_cannot_be_taken_is_a_mistake_in_the_call(
+    call: Call, team: Write, models: list[str], told: str
+) -> None:
+    path = team('[agents]\nA.model = "scripted"\nF.function = "json:dumps"\n[topology]\nflows = ["A -> F"]\n')
+    given = [part for model in models for part in ("--model", model)]
+    said = call("run", path, "--task", "x", *given)
+    assert said.code == 2
+    assert told in said.err
+
+
+def test_json_is_all_that_is_known(call: Call, team: Write) -> None:
+    import json
+
+    said = call("run", team(ONE), "--task", "Think.", "--json", "-q")
+    data = json.loads(said.out)
+    assert (data["success"], data["response"], data["error"], data["steps"]) == (True, "Forty-two.", None, 1)
+    assert data["branches"][0]["agent"] == "A"
+    assert data["usage"]["model_calls"] == 1
+
+
+def test_json_tells_of_a_failure_too(call: Call, team: Write) -> None:
+    import json
+
+    said = call("run", team(ONE.replace('"Forty-two."', "")), "--task", "Think.", "--json", "-q")
+    assert said.code == 1
+    data = json.loads(said.out)
+    assert data["success"] is False
+    assert data["error"]["type"]
+    assert data["error"]["message"]
+
+
+def test_what_is_written_is_saved_too(call: Call, team: Write, tmp_path: Path) -> None:
+    file = tmp_path / "answer.txt"
+    file.write_text("old")
+    said = call("run", team(ONE), "--task", "Think.", "-q", "--save", str(file))
+    assert (said.code, said.out, file.read_text()) == (0, "Forty-two.\n", "Forty-two.\n")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_run_that_fails_leaves_an_older_answer(call: Call, team: Write, tmp_path: Path) -> None:
+    file = tmp_path / "answer.txt"
+    file.write_text("old")
+    path = team(ONE.replace('"Forty-two."', ""))
+    assert call("run", path, "--task", "Think.", "-q", "--save", str(file)).code == 1
+    assert file.read_text() == "old"
+
+
+def test_saving_into_a_folder_that_is_not_there_is_told_before_anything_runs(
+    call: Call, team: Write, tmp_path: Path
+) -> None:
+    said = call("run", team(ONE), "--task", "Think.", "--save", str(tmp_path / "none" / "answer.txt"))
+    assert (said.code, said.out) == (2, "")
+    assert "there is no folder" in said.err

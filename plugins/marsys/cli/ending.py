@@ -1,0 +1,50 @@
+"""How a run that came to no answer is told on standard error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from marsys.cli.answer import written
+
+__all__ = ["say", "say_failed", "say_interrupted", "word"]
+
+_WORDS = {2: "Ctrl-C", 15: "SIGTERM"}
+
+
+def say_interrupted(conducted: Any, interruptions: Any) -> None:
+    """Say what was going on when a signal came."""
+    going_on = f" At work then: {conducted.interrupted}." if conducted.interrupted else ""
+    say(
+        f"interrupted by {word(interruptions)}; {conducted.account.taken()}.{going_on} Nothing is running any more."
+    )
+
+
+def say_failed(conducted: Any, *, verbose: bool) -> None:
+    """Say why a run failed, and what it had come to."""
+    result = conducted.result
+    error = result.error
+    if error is None:
+        say("the run failed: it came to no answer")
+    else:
+        say(f"the run failed: {type(error).__name__}: {error}")
+        for failure in getattr(error, "failures", ()):
+            click.echo(f"  - {type(failure).__name__}: {failure}", err=True)
+    say(f"{conducted.account.taken()}, in {result.total_duration:.1f} s")
+    if result.final_response is not None:
+        click.echo(f"What it had come to:\n{written(result.final_response)}", err=True)
+    if verbose and error is not None and error.__cause__ is not None:
+        import traceback
+
+        click.echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
+
+
+def word(interruptions: Any) -> str:
+    """Return what people call the signal that came."""
+    return _WORDS[interruptions.first]
+
+
+def say(text: str) -> None:
+    """Write a line of the command's own to standard error."""
+    click.echo(f"marsys: {text}", err=True)
