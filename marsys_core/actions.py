@@ -1,4 +1,4 @@
-"""The five actions in which every step ends, and reading one from what an agent returned."""
+"""The actions in which every step ends, and reading one from what an agent returned."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ __all__ = [
     "AskUser",
     "CallTools",
     "Content",
+    "EndConversation",
     "Fail",
     "Finish",
     "Invoke",
@@ -164,6 +165,16 @@ class AskUser(Action):
 
 
 @attrs.frozen
+class EndConversation(Action):
+    """End the conversation that this agent takes part in. `value` is the last word: it goes on from there.
+
+    Return it instead of text when there is nothing left to talk about; elsewhere it is refused.
+    """
+
+    value: Any = None
+
+
+@attrs.frozen
 class Fail(Action):
     """End the branch as failed, with a text or an exception that says why.
 
@@ -197,7 +208,7 @@ class Malformed(Action):
 
 
 _ACTIONS: frozenset[type[Action]] = frozenset(
-    {Invoke, Return, Finish, AskUser, Fail, Content, CallTools, Malformed}
+    {Invoke, Return, Finish, AskUser, EndConversation, Fail, Content, CallTools, Malformed}
 )
 
 
@@ -223,7 +234,7 @@ def _as_base(value: Action) -> Action:
     base = next((each for each in cls.__mro__ if each in _ACTIONS), None)
     if base is None:
         return Malformed(
-            f"{cls.__name__} is no action of MARSYS; return Invoke, Return, Finish, AskUser or Fail"
+            f"{cls.__name__} is no action of MARSYS; return Invoke, Return, Finish, AskUser, EndConversation or Fail"
         )
     try:
         return base(**{field.name: getattr(value, field.name) for field in attrs.fields(base)})  # type: ignore[arg-type]
@@ -337,8 +348,9 @@ def _read_ask(data: dict[str, Any]) -> Action:
     return AskUser(given["question"], tuple(options))
 
 
-def _read_end(_: dict[str, Any]) -> Action:
-    return Malformed("there is no conversation to end here")
+def _read_end(data: dict[str, Any]) -> Action:
+    given = data["summary"] if "summary" in data else data["action_input"]
+    return EndConversation(given["summary"] if isinstance(given, dict) and "summary" in given else given)
 
 
 _READERS = {

@@ -126,7 +126,9 @@ class BranchStarted(Event):
 class BranchMoved(Event):
     """A branch went to `node` with `value`. `stack` is the call stack after the move.
 
-    `how` is ``call``, ``handoff``, ``return``, ``join``, ``gather``, ``again`` (the same node once more).
+    `how` is ``call``, ``handoff``, ``return``, ``join``, ``gather``, ``again`` (the same node once more),
+    ``turn`` (to the other side of a conversation) or ``over`` (the conversation has ended, and its last value
+    goes on from the other side, without a step).
     `asked` are nodes that count as asked by the node it comes from, besides the one it goes to.
     """
 
@@ -210,11 +212,15 @@ class JoinCancelled(Event):
 
 @attrs.define(eq=False)
 class StepStarted(Event):
-    """An agent began a turn. `inputs` are the ids of what it was given, not the values."""
+    """An agent began a turn. `inputs` are the ids of what it was given, not the values.
+
+    `turn` counts the turns of the conversation that it takes part in, from 1; 0 is none.
+    """
 
     node: str
     step: int
     inputs: tuple[EventId, ...]
+    turn: int = 0
 
 
 @attrs.define(eq=False)
@@ -222,7 +228,8 @@ class StepFinished(Event):
     """An agent ended its turn in an action; `messages` are those it added to its conversation.
 
     `offered` says that it was offered `invoke_agent`, which decides what its plain content means; `unasked`
-    are onward nodes that it left alone by answering.
+    are onward nodes that it left alone by answering. `turn` says that its `Invoke` goes along the edge of a
+    conversation, and so is what it says there.
     """
 
     node: str
@@ -232,6 +239,7 @@ class StepFinished(Event):
     usage: Usage | None = None
     duration: float = 0.0
     unasked: tuple[str, ...] = ()
+    turn: bool = False
 
 
 @attrs.define(eq=False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from marsys_core.actions import Action, AskUser, Finish, Invoke, Malformed, Return
+from marsys_core.actions import Action, AskUser, EndConversation, Finish, Invoke, Malformed, Return
 from marsys_core.errors import ToolError
 from marsys_core.messages import ToolCall
 from marsys_core.models import ToolSpec
@@ -27,6 +27,10 @@ def reserved_specs(offer: Offer) -> tuple[ToolSpec, ...]:
         specs.append(_value_spec("finish", "Give the final answer of the whole task.", "answer"))
     if offer.ask:
         specs.append(_ask_spec())
+    if offer.end:
+        specs.append(
+            _value_spec("end_conversation", "End this conversation; your summary is its result.", "summary")
+        )
     return tuple(specs)
 
 
@@ -98,13 +102,9 @@ def _invoke(used: Sequence[ToolCall]) -> Invoke:
     return Invoke(calls, replies=tuple(replies))
 
 
-def _no_conversation(_: dict[str, Any]) -> Action:
-    return Malformed("there is no conversation to end here")
-
-
-_READERS = {
+_READERS: dict[str, Callable[[dict[str, Any]], Action]] = {
     "return_result": lambda given: Return(given["result"]),
     "finish": lambda given: Finish(given["answer"]),
     "ask_user": lambda given: AskUser(given["question"], tuple(given.get("options") or ())),
-    "end_conversation": _no_conversation,
+    "end_conversation": lambda given: EndConversation(given["summary"]),
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from marsys_core.actions import Action, AskUser, Content, Finish, Invoke, Return
+from marsys_core.actions import Action, AskUser, Content, EndConversation, Finish, Invoke, Return
 from marsys_core.agents.reserved import reserved_specs
 from marsys_core.engine.calls import ToolRun, attempt_model, call_model, call_tool, call_tools
 from marsys_core.errors import ConfigError, LifecycleError, UnknownName
@@ -291,7 +291,7 @@ class Step:
         if type(action) is Content:
             value = run.keep(action.value)
             return action if value is action.value else Content(value)
-        if type(action) is Return or type(action) is Finish:
+        if type(action) is Return or type(action) is Finish or type(action) is EndConversation:
             value = run.keep(action.value)
             return action if value is action.value else type(action)(value)
         if type(action) is Invoke:

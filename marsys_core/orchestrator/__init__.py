@@ -6,6 +6,7 @@ from marsys_core.orchestrator.ledger import ROOT, START, Traits
 from marsys_core.orchestrator.orchestrator import Orchestrator
 from marsys_core.orchestrator.plain import Offer, offer
 from marsys_core.orchestrator.state import Branch, Contribution, Join, Phase, RunState, Settled
+from marsys_core.orchestrator.talks import max_turns_of
 
 __all__ = [
     "ROOT",
@@ -27,6 +28,7 @@ __all__ = [
     "Traits",
     "exception_of",
     "flatten",
+    "max_turns_of",
     "offer",
     "tally",
 ]

@@ -60,6 +60,7 @@ class Ledger(abc.ABC):
     append: Callable[[Event], None] = attrs.field(factory=lambda: _into_nothing)
     pack: Callable[[Any], Any] = _as_is
     state: RunState = attrs.field(factory=RunState)
+    turn_limits: Mapping[str, int] | None = None
     _commands: list[Command] = attrs.field(factory=list)
     _arrived: list[tuple[tuple[int, ...], Branch]] = attrs.field(factory=list)
     _default_policy: ConvergencePolicy | None = None
@@ -68,6 +69,10 @@ class Ledger(abc.ABC):
     @abc.abstractmethod
     def _continue(self, branch: Branch) -> None:
         """Decide what the phase of `branch` leaves to be decided."""
+
+    @abc.abstractmethod
+    def _dispatch(self, branch: Branch, value: Any, inputs: tuple[EventId, ...]) -> None:
+        """Plain content: the topology decides."""
 
     def _emit(self, event: Event) -> Event:
         self.append(event)

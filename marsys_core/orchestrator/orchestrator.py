@@ -13,16 +13,27 @@ from typing import Any
 import attrs
 
 from marsys_core import events as e
-from marsys_core.actions import Action, AskUser, CallTools, Content, Fail, Finish, Invoke, Malformed, Return
+from marsys_core.actions import (
+    Action,
+    AskUser,
+    CallTools,
+    Content,
+    EndConversation,
+    Fail,
+    Finish,
+    Invoke,
+    Malformed,
+    Return,
+)
 from marsys_core.errors import ActionError, InternalError, JoinTimeout
 from marsys_core.events import EventId
 from marsys_core.messages import Message, Usage
 from marsys_core.orchestrator.commands import Command, RunStep, Steer
-from marsys_core.orchestrator.forks import Forks
 from marsys_core.orchestrator.joining import exception_of
 from marsys_core.orchestrator.ledger import END, USER, Traits
 from marsys_core.orchestrator.plain import Plan, describe, offer, plan
 from marsys_core.orchestrator.state import Branch, Join, Phase, Settled
+from marsys_core.orchestrator.talks import Talks, turn_of
 from marsys_core.topology import Dispatch
 
 __all__ = ["Orchestrator"]
@@ -32,7 +43,7 @@ _PLAIN = Traits()
 
 
 @attrs.define(eq=False)
-class Orchestrator(Forks):
+class Orchestrator(Talks):
     """Decides what a run does.
 
     Args:
@@ -41,6 +52,8 @@ class Orchestrator(Forks):
         traits: What is special about the agents, by node.
         append: Takes each event before anybody acts on it.
         pack: Takes a value that is made here (a `JoinInput`) and returns what events should carry for it.
+        turn_limits: After how many turns a conversation ends at the latest, by the node that opens it; ``""`` is
+            for all others.
     """
 
     def start(
@@ -89,8 +102,11 @@ class Orchestrator(Forks):
             msg = f"branch {branch.id} took {branch.steps} step{'s' * (branch.steps != 1)}"
             self._limit_branch(branch, "max_steps_per_branch", config.max_steps_per_branch, msg, ())
             return False
+        turn = turn_of(self.graph, branch) if self.graph.conversations else 0
         self._emit(
-            e.StepStarted(branch.id, branch.n, branch.last, branch.node, branch.steps + 1, branch.inputs)
+            e.StepStarted(
+                branch.id, branch.n, branch.last, branch.node, branch.steps + 1, branch.inputs, turn
+            )
         )
         return True
 
@@ -120,9 +136,13 @@ class Orchestrator(Forks):
             self._emit(e.StepFailed(branch.id, branch.n, branch.last, branch.node, error, duration, usage))
         else:
             unasked: tuple[str, ...] = ()
-            if type(action) is Content:
+            turn = False
+            if type(action) is Content and not branch.turn:
                 self._planned = plan(self.graph, branch, offered)
                 unasked = self._planned.unasked
+            elif self.graph.conversations:
+                turn = type(action) is Invoke and self._is_turn(branch, action)
+                unasked = self._unasked(branch, action, offered)
             self._emit(
                 e.StepFinished(
                     branch.id,
@@ -135,6 +155,7 @@ class Orchestrator(Forks):
                     usage,
                     duration,
                     unasked,
+                    turn,
                 )
             )
         self._continue(branch)
@@ -291,6 +312,8 @@ class Orchestrator(Forks):
             return action.reason
         if type(action) is CallTools:
             return "this agent has no tools to call"
+        if type(action) is EndConversation and not branch.turn:
+            return "there is no conversation to end here"
         if type(action) is not Invoke:
             return None
         out = self.graph.link
@@ -327,6 +350,8 @@ class Orchestrator(Forks):
 
     def _act(self, branch: Branch) -> None:
         action = branch.action
+        if self.graph.conversations and self._talk(branch, action):
+            return
         if type(action) is Content:
             self._dispatch(branch, action.value, (branch.last,))
         elif type(action) is Invoke:
@@ -356,7 +381,9 @@ class Orchestrator(Forks):
     def _dispatch(self, branch: Branch, value: Any, inputs: tuple[EventId, ...]) -> None:
         """Plain content: the topology decides."""
         planned, self._planned = self._planned, None
-        decided = planned or plan(self.graph, branch, branch.offered)
+        # What a conversation came to is the other side's content, though that side has not just stepped.
+        offered = branch.offered if branch.how != "over" else self._offers(branch.node)
+        decided = planned or plan(self.graph, branch, offered)
         if not decided.targets:
             self._answer(branch, value, inputs)
         elif decided.mode is Dispatch.MAP:

@@ -24,12 +24,16 @@ class Plan:
         targets: The nodes to invoke, with the links to them; empty means that the content answers.
         fresh: The node starts a new round with this.
         unasked: Onward nodes that were left alone because the agent was free to choose.
+        turn: It is what a side of a conversation says to the other one, the only target.
+        over: The conversation has ended, and the content goes on from this node, its other side.
     """
 
     mode: Dispatch | None
     targets: list[Link]
     fresh: bool = False
     unasked: tuple[str, ...] = ()
+    turn: bool = False
+    over: str = ""
 
 
 @attrs.frozen
@@ -40,6 +44,7 @@ class Offer:
     answer: bool = False
     finish: bool = False
     ask: bool = False
+    end: bool = False
 
 
 def enclosing(branch: Branch) -> Iterator[str]:
@@ -55,7 +60,11 @@ def onward(graph: Graph, branch: Branch, asked: Container[str]) -> list[Link]:
     links = graph.out[branch.node]
     if not links:
         return []
-    closed = {branch.caller, *enclosing(branch)} if branch.join or branch.stack else ()
+    closed: Container[str | None] = ()
+    if branch.join or branch.stack:
+        closed = {branch.caller, *enclosing(branch)}
+    if graph.conversations and (talk := graph.conversations.get(branch.node)) is not None:
+        closed = {talk.target, branch.caller, *enclosing(branch)}
     return [
         link
         for link in links
@@ -125,6 +134,8 @@ def offer(graph: Graph, branch: Branch) -> Offer:
     """Return what the agent at the node of `branch` may do; it never sees a tool that it may not use."""
     name = branch.node
     closed = {branch.caller, *enclosing(branch)}
+    if branch.turn:
+        closed.add(graph.conversations[name].target)  # what it says goes there by itself
     names = tuple(
         link.target
         for link in graph.out[name]
@@ -136,6 +147,7 @@ def offer(graph: Graph, branch: Branch) -> Offer:
         answer=inside,
         finish=name in graph.ends or (name in graph.exits and not inside),
         ask=name in graph.asks,
+        end=branch.turn > 0,
     )
 
 
@@ -144,4 +156,5 @@ def describe(graph: Graph, branch: Branch) -> str:
     given = offer(graph, branch)
     parts: list[Any] = [f"agents you may invoke: {', '.join(given.invoke) or 'none'}"]
     parts += ["return_result" if given.answer else "", "finish" if given.finish else ""]
+    parts += ["end_conversation"] if given.end else []
     return "; ".join(part for part in parts if part)

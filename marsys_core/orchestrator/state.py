@@ -30,7 +30,7 @@ class Phase(enum.Enum):
     ACTED = "acted"
     """Its step has ended in an action that was not yet carried out."""
     ARRIVED = "arrived"
-    """It is at a gather, whose value is dispatched as plain content, without a step."""
+    """Its value is dispatched as plain content, without a step: at a gather, or as a conversation is over."""
     OPENING = "opening"
     """It has forked, and some of the children are still to be opened."""
     SUSPENDED = "suspended"
@@ -135,6 +135,7 @@ class Branch:
     last: EventId = ("", 0)
     action: Action | None = None
     offered: bool = False
+    turn: int = 0
     fork: Join | None = None
     forks: int = 0
     children: int = 0
@@ -261,6 +262,8 @@ def _branch_moved(state: RunState, branch: Branch, event: Any) -> None:
     branch.inputs, branch.phase, branch.action = event.inputs or (event.id,), Phase.READY, None
     branch.joined = branch.fork if event.how == "join" else None
     branch.fork = None
+    if event.how != "turn" and event.how != "answer":  # a question is asked within a turn
+        branch.turn = 0
 
 
 def _branch_arrived(state: RunState, branch: Branch, event: Any) -> None:
@@ -268,6 +271,8 @@ def _branch_arrived(state: RunState, branch: Branch, event: Any) -> None:
     if event.how == "gather":
         branch.phase = Phase.ARRIVED
         branch.passed = {*(branch.passed or ()), event.node}
+    elif event.how == "over":
+        branch.phase = Phase.ARRIVED
 
 
 def _branch_forked(state: RunState, branch: Branch, event: Any) -> None:
@@ -288,11 +293,11 @@ def _branch_forked(state: RunState, branch: Branch, event: Any) -> None:
         event=event.id,
     )
     branch.forks = event.fork + 1
-    branch.phase, branch.action = Phase.OPENING, None
+    branch.phase, branch.action, branch.turn = Phase.OPENING, None, 0
 
 
 def _step_started(state: RunState, branch: Branch, event: Any) -> None:
-    branch.phase = Phase.RUNNING
+    branch.phase, branch.turn = Phase.RUNNING, event.turn
     branch.steps += 1
     branch.stepped[event.node] = None
     branch.passed = None
@@ -307,7 +312,7 @@ def _step_finished(state: RunState, branch: Branch, event: Any) -> None:
     if event.unasked:
         state.unasked.setdefault(event.node, set()).update(event.unasked)
     state.settled.clear()
-    if type(action) is Invoke:
+    if type(action) is Invoke and not event.turn:
         if branch.own is None:
             branch.own = set()
         branch.own.add(event.node)

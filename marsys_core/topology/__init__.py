@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from marsys_core.topology.graph import Graph, Link
-from marsys_core.topology.nodes import Dispatch, Edge, Node, NodeKind
+from marsys_core.topology.nodes import Dispatch, Edge, EdgePattern, Node, NodeKind
 from marsys_core.topology.patterns import Pattern
 from marsys_core.topology.policy import ConvergencePolicy
 from marsys_core.topology.topology import Topology
@@ -12,6 +12,7 @@ __all__ = [
     "ConvergencePolicy",
     "Dispatch",
     "Edge",
+    "EdgePattern",
     "Graph",
     "Link",
     "Node",

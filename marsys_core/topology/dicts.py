@@ -9,14 +9,13 @@ import attrs
 
 from marsys_core.errors import TopologyError
 from marsys_core.topology.names import clip, refuse_unknown_fields
-from marsys_core.topology.nodes import Edge, Node, NodeKind
+from marsys_core.topology.nodes import MAX_TURNS, Edge, Node, NodeKind
 from marsys_core.topology.policy import ConvergencePolicy
 
 __all__ = ["edge_from", "edge_to_dict", "node_from", "node_to_dict"]
 
 _NODE_FIELDS = tuple(attrs.fields_dict(Node))
 _EDGE_FIELDS = tuple(attrs.fields_dict(Edge))
-_CONVERSATION = ("pattern", "max_turns")
 
 
 def node_from(value: object) -> Node:
@@ -44,9 +43,6 @@ def edge_from(value: object) -> Edge:
     if isinstance(value, Edge):
         return value
     if isinstance(value, Mapping):
-        if any(field in value for field in _CONVERSATION):
-            msg = "conversations (pattern, max_turns) are not available in this version; remove these fields"
-            raise TopologyError(msg)
         return Edge(**_fields("an edge", value, _EDGE_FIELDS, required=("source", "target")))
     if isinstance(value, tuple | list) and len(value) == 2:
         return Edge(value[0], value[1])
@@ -79,6 +75,10 @@ def edge_to_dict(edge: Edge) -> dict[str, Any]:
     fields: dict[str, Any] = {"source": edge.source, "target": edge.target}
     if edge.bidirectional:
         fields["bidirectional"] = True
+    if edge.pattern is not None:
+        fields["pattern"] = edge.pattern.value
+        if edge.max_turns != MAX_TURNS:
+            fields["max_turns"] = edge.max_turns
     if edge.metadata:
         fields["metadata"] = _copied(edge.metadata)
     return fields

@@ -32,7 +32,7 @@ def draw_mermaid(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:
             if name not in ids:
                 ids[name] = f"n{len(ids)}"
                 lines.append(f'    {ids[name]}["{name} (unknown)"]')
-        arrow = "<-->" if edge.bidirectional else "-->"
+        arrow = _mermaid_arrow(edge)
         lines.append(f"    {ids[edge.source]} {arrow} {ids[edge.target]}")
     return "\n".join(lines) + "\n"
 
@@ -54,10 +54,14 @@ def draw_dot(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:
         lines.append(
             f"    {_quoted(name)} [label={_quoted(_label(node))}, shape={_OUTLINES[node.kind]}{walls}];"
         )
-    for edge in edges:
-        both = " [dir=both]" if edge.bidirectional else ""
-        lines.append(f"    {_quoted(edge.source)} -> {_quoted(edge.target)}{both};")
+    lines += [f"    {_quoted(edge.source)} -> {_quoted(edge.target)}{_dot_style(edge)};" for edge in edges]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _dot_style(edge: Edge) -> str:
+    if edge.pattern is None:
+        return " [dir=both]" if edge.bidirectional else ""
+    return f' [dir=both, style=dashed, label="{edge.max_turns} turns"]'
 
 
 def _quoted(text: str) -> str:
@@ -65,13 +69,18 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
+def _mermaid_arrow(edge: Edge) -> str:
+    if edge.pattern is None:
+        return "<-->" if edge.bidirectional else "-->"
+    return f'<-.->|"{edge.max_turns} turns"|'
+
+
 def draw_text(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:
     """Return one paragraph a node: its name, what is set on it, and where its edges lead."""
     leading: dict[str, list[str]] = {name: [] for name in nodes}
     for edge in edges:
-        arrow = "<->" if edge.bidirectional else "->"
         note = "" if edge.target in nodes else " (unknown)"
-        leading.setdefault(edge.source, []).append(f"  {arrow} {edge.target}{note}")
+        leading.setdefault(edge.source, []).append(f"  {edge.arrow} {edge.target}{note}")
     lines: list[str] = []
     for name, targets in leading.items():
         lines.append(_label(nodes[name]) if name in nodes else f"{name} (unknown)")
@@ -100,6 +109,8 @@ def _forks_in_pieces(
     for edge in edges:
         node = nodes.get(edge.source)
         if node is not None and node.dispatch is Dispatch.ALL and edge.source not in said:
+            if edge.pattern is not None:
+                continue  # it is no part of a fork by content
             # One-way says enough: an edge that is written twice is bidirectional if either is.
             pieces.setdefault(edge.source, []).append(Edge(edge.source, edge.target))
     return [run for run in pieces.values() if len(workers(edge.target for edge in run)) > 1]
@@ -110,7 +121,8 @@ def _runs(edges: Iterable[Edge]) -> list[list[Edge]]:
     runs: list[list[Edge]] = []
     for edge in edges:
         last = runs[-1][-1] if runs else None
-        if last and (last.source, last.bidirectional) == (edge.source, edge.bidirectional):
+        alone = edge.pattern is not None  # a conversation stands between two nodes, not in a group
+        if last and not alone and (last.source, last.arrow) == (edge.source, edge.arrow):
             runs[-1].append(edge)
         else:
             runs.append([edge])
@@ -118,7 +130,7 @@ def _runs(edges: Iterable[Edge]) -> list[list[Edge]]:
 
 
 def _statement(nodes: Mapping[str, Node], run: list[Edge]) -> str:
-    source, arrow = run[0].source, "<->" if run[0].bidirectional else "->"
+    source, arrow = run[0].source, run[0].arrow
     targets = [edge.target for edge in run]
     node = nodes.get(source)
     # A wide group would set the dispatch of an agent that has none; then each edge has its own line.

@@ -22,7 +22,7 @@ class Link:
 
     Args:
         target: The node it leads to.
-        bidirectional: Whether going along it is a call.
+        bidirectional: Whether going along it is a call. A conversation leads both ways and is none.
         edge: The edge that it comes from.
     """
 
@@ -43,12 +43,13 @@ class Graph:
         nodes: By name, in the order of the definition.
         out: The links out of each node in the order of the edges, those to ``end`` and ``user`` included.
             A bidirectional edge gives a link each way; of parallel edges there is one link, bidirectional
-            if one of them is.
+            if one of them is. A conversation gives a link each way, too.
+        conversations: For each side of a conversation the link to the other side; empty for most graphs.
         ends: The nodes with an edge to ``end``.
         asks: The nodes with an edge to ``user``.
         entries: The nodes at which a run begins, in order.
-        exits: The nodes with an edge to ``end``; else those without an edge to another node than ``user``;
-            else the entries. In the order of the definition.
+        exits: The nodes with an edge to ``end``; else those without an edge to another node than ``user``, the
+            two sides of a conversation counting as one; else the entries. In the order of the definition.
 
     Raises:
         TopologyError: An edge names a node that is not there.
@@ -59,6 +60,7 @@ class Graph:
     ) -> None:
         self.nodes: dict[str, Node] = dict(nodes)
         self._links: dict[str, dict[str, Link]] = {name: {} for name in self.nodes}
+        self.conversations: dict[str, Link] = {}
         self._lay(edges)
         self.out: dict[str, tuple[Link, ...]] = {
             name: tuple(links.values()) for name, links in self._links.items()
@@ -122,8 +124,11 @@ class Graph:
         for edge in edges:
             self._check((edge.source, edge.target))
             self._link(edge.source, edge.target, edge)
-            if edge.bidirectional:
+            if edge.bidirectional or edge.pattern is not None:
                 self._link(edge.target, edge.source, edge)
+            if edge.pattern is not None:
+                for side, other in ((edge.source, edge.target), (edge.target, edge.source)):
+                    self.conversations.setdefault(side, Link(other, False, edge))
 
     def _link(self, source: str, target: str, edge: Edge) -> None:
         links = self._links[source]
@@ -153,7 +158,14 @@ class Graph:
         if exits := tuple(name for name in working if name in self.ends):
             return exits
         # A question to a person comes back to its node, so an edge to `user` leads nowhere else.
-        return tuple(name for name in working if set(self._links[name]) <= {USER}) or self.entries
+        return tuple(name for name in working if self._leads_nowhere(name)) or self.entries
+
+    def _leads_nowhere(self, name: str) -> bool:
+        talk = self.conversations.get(name)
+        if talk is None:
+            return set(self._links[name]) <= {USER}
+        # What is said last goes on along the edges of either side.
+        return {*self._links[name], *self._links[talk.target]} <= {USER, name, talk.target}
 
 
 def _reversed(successors: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

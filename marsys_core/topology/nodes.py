@@ -13,7 +13,10 @@ from marsys_core.topology.metadata import plain_metadata
 from marsys_core.topology.names import RESERVED, canonical, clip, is_gather
 from marsys_core.topology.policy import ConvergencePolicy
 
-__all__ = ["Dispatch", "Edge", "Node", "NodeKind"]
+__all__ = ["MAX_TURNS", "Dispatch", "Edge", "EdgePattern", "Node", "NodeKind"]
+
+MAX_TURNS = 10
+"""How many turns a conversation has where its edge does not say."""
 
 
 class NodeKind(enum.Enum):
@@ -48,7 +51,14 @@ class Dispatch(enum.Enum):
     """It is a list, and each item goes to one of them, in turn."""
 
 
-_Words = TypeVar("_Words", NodeKind, Dispatch)
+class EdgePattern(enum.Enum):
+    """What an edge is besides a way from one node to another."""
+
+    ALTERNATING = "alternating"
+    """A conversation: plain content goes to and fro between its two sides."""
+
+
+_Words = TypeVar("_Words", NodeKind, Dispatch, EdgePattern)
 
 
 def _kind(value: object) -> NodeKind:
@@ -57,6 +67,16 @@ def _kind(value: object) -> NodeKind:
 
 def _dispatch(value: object) -> Dispatch | None:
     return None if value is None else _member(Dispatch, "dispatch", value)
+
+
+def _pattern(value: object) -> EdgePattern | None:
+    if value is None:
+        return None
+    return _member(EdgePattern, "pattern of an edge", value.lower() if isinstance(value, str) else value)
+
+
+def _turns(value: object) -> int | None:
+    return None if value is None else _count("max_turns", value)
 
 
 def _member(words: type[_Words], what: str, value: object) -> _Words:
@@ -201,23 +221,57 @@ class Edge:
         target: The node that may be invoked.
         bidirectional: An invocation along it, either way, is a call that comes back; without it, it is a
             hand-off.
+        pattern: ``"alternating"``, in any case, or an `EdgePattern`, for a conversation: plain content goes
+            from each side to the other. None for an ordinary edge.
+        max_turns: After how many turns, from 1, a conversation ends; 10 where it is not said.
         metadata: Plain JSON data for whoever wrote the topology; the engine does not read it.
 
     Raises:
-        TopologyError: A name that is none, or a bidirectional edge from a node to itself.
+        TopologyError: A name that is none, a bidirectional edge or a conversation from a node to itself, one
+            that is both, or `max_turns` without the pattern.
     """
 
     source: str = attrs.field(converter=canonical)
     target: str = attrs.field(converter=canonical)
     bidirectional: bool = attrs.field(default=False, converter=_flag, kw_only=True)
+    pattern: EdgePattern | None = attrs.field(default=None, converter=_pattern, kw_only=True)
+    max_turns: int | None = attrs.field(default=None, converter=_turns, kw_only=True)
     metadata: Mapping[str, Any] = attrs.field(
         factory=dict, converter=plain_metadata, kw_only=True, hash=False
     )
 
     def __attrs_post_init__(self) -> None:
+        if self.pattern is not None:
+            self._check_conversation()
+        elif self.max_turns is not None:
+            msg = (
+                f"max_turns={self.max_turns} of {self} has an effect only with pattern='alternating', "
+                f"as in {self.source} <~{self.max_turns}> {self.target}"
+            )
+            raise TopologyError(msg)
         if self.bidirectional and self.source == self.target:
             msg = f"node {self.source!r} cannot call itself; write {self.source} -> {self.source} for a hand-off to itself"
             raise TopologyError(msg)
 
+    def _check_conversation(self) -> None:
+        if self.source == self.target:
+            msg = f"node {self.source!r} cannot be in conversation with itself; name another node"
+            raise TopologyError(msg)
+        if self.bidirectional:
+            msg = (
+                f"{self.source} <~> {self.target} goes both ways by itself, and no invocation along it is a call; "
+                "remove bidirectional, or the pattern"
+            )
+            raise TopologyError(msg)
+        if self.max_turns is None:
+            object.__setattr__(self, "max_turns", MAX_TURNS)
+
+    @property
+    def arrow(self) -> str:
+        """How the text form writes it: ``->``, ``<->``, ``<~>``, or ``<~6>`` for six turns."""
+        if self.pattern is None:
+            return "<->" if self.bidirectional else "->"
+        return "<~>" if self.max_turns == MAX_TURNS else f"<~{self.max_turns}>"
+
     def __str__(self) -> str:
-        return f"{self.source} {'<->' if self.bidirectional else '->'} {self.target}"
+        return f"{self.source} {self.arrow} {self.target}"

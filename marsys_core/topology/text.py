@@ -1,6 +1,7 @@
 """The text form: ``A -> [B, C] -> D; D <-> E  # a comment``.
 
 A statement is a chain of nodes and groups; statements end with a line or a ``;``. A node alone is declared.
+``A <~> B`` is a conversation, ``A <~6> B`` one of six turns; a node, not a group, stands on either side of it.
 A group to the right of one node makes that node fork to all of the group; between two wide groups stands a
 gather node. Reading is one pass over the text and keeps nothing but names and edges.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import attrs
 
@@ -24,7 +25,7 @@ MAX_TEXT = 250_000
 
 _BLANK = " \t\r"
 _TOKEN = re.compile(
-    r"[ \t\r]*(?:(?P<arrow><->|<~>|->)|(?P<mark>[\[\],;])|(?P<comment>\#.*)"
+    r"[ \t\r]*(?:(?P<arrow><->|<~[0-9]{0,12}>|->)|(?P<mark>[\[\],;])|(?P<comment>\#.*)"
     r'|"(?P<quoted>[^"]*)"|(?P<name>(?:-(?!>)|[^\s\[\],;\#"<>~=|(){}-])+))'
 )
 
@@ -75,10 +76,10 @@ def workers(group: Iterable[str]) -> list[str]:
 
 @attrs.define(eq=False)
 class _Chain:
-    """One statement: groups, and for each arrow between two whether it is bidirectional."""
+    """One statement: groups, and the arrows between them."""
 
     groups: list[list[str]]
-    arrows: list[bool]
+    arrows: list[str]
 
 
 class _Line:
@@ -96,18 +97,21 @@ class _Line:
                 continue
             yield self._chain()
             if self.kind != "nothing" and self.value != ";":
-                self._fail("expected '->', '<->', ';' or the end of the line")
+                self._fail("expected '->', '<->', '<~>', ';' or the end of the line")
 
     def _chain(self) -> _Chain:
         chain = _Chain([self._group()], [])
         while self.kind == "arrow":
             arrow, column = self.value, self.column
-            if arrow == "<~>":
-                self._fail("conversations (<~>) are not available in this version; use <-> for calls")
             self._advance()
             chain.groups.append(self._group())
-            chain.arrows.append(arrow == "<->")
-            if arrow == "<->" and all(len(workers(group)) > 1 for group in chain.groups[-2:]):
+            chain.arrows.append(arrow)
+            if arrow.startswith("<~"):
+                if any(len(group) > 1 for group in chain.groups[-2:]):
+                    self._fail("a conversation is between two nodes; write one on either side of it", column)
+                if arrow != "<~>" and not 1 <= int(arrow[2:-1]) < 2**31:
+                    self._fail("a conversation has a whole number of turns from 1, as in A <~6> B", column)
+            elif arrow == "<->" and all(len(workers(group)) > 1 for group in chain.groups[-2:]):
                 self._fail("two groups cannot be joined with <->; write one statement for each node", column)
         return chain
 
@@ -172,7 +176,7 @@ def _what_stands(rest: str) -> str:
     if rest[0] == '"':
         return "this quote is not closed on its line"
     if rest.startswith(("=>", "-->", "~>", "<-", "→", "=", "<", ">", "~")):
-        return "this is no arrow; there are -> and <->"
+        return "this is no arrow; there are ->, <-> and <~>"
     return f"{rest[0]!r} cannot stand here; names with spaces are written in double quotes"
 
 
@@ -185,14 +189,12 @@ def _expanded(chains: list[_Chain], taken: Collection[str]) -> Reading:
         reading.names.update(dict.fromkeys(chain.groups[0]))
         if not chain.arrows:
             reading.declared.update(chain.groups[0])
-        for left, right, bidirectional in zip(chain.groups, chain.groups[1:], chain.arrows, strict=False):
-            _join(reading, left, right, bidirectional, gathers)
+        for left, right, arrow in zip(chain.groups, chain.groups[1:], chain.arrows, strict=False):
+            _join(reading, left, right, arrow, gathers)
     return reading
 
 
-def _join(
-    reading: Reading, left: list[str], right: list[str], bidirectional: bool, gathers: Iterator[str]
-) -> None:
+def _join(reading: Reading, left: list[str], right: list[str], arrow: str, gathers: Iterator[str]) -> None:
     """Add the edges between two neighbours of a chain."""
     senders, receivers = workers(left), workers(right)
     if len(senders) > 1 and len(receivers) > 1:
@@ -205,6 +207,14 @@ def _join(
         reading.edges += [Edge(s, t) for s in left for t in right if s in RESERVED or t in RESERVED]
         return
     reading.names.update(dict.fromkeys(right))
-    reading.edges += [Edge(s, t, bidirectional=bidirectional) for s in left for t in right]
+    fields = _fields(arrow)
+    reading.edges += [Edge(s, t, **fields) for s in left for t in right]
     if len(senders) == 1 and len(receivers) > 1:
         reading.forks[senders[0]] = None
+
+
+def _fields(arrow: str) -> dict[str, Any]:
+    """Return what an arrow says of its edges."""
+    if arrow.startswith("<~"):
+        return {"pattern": "alternating", "max_turns": int(arrow[2:-1]) if arrow != "<~>" else None}
+    return {"bidirectional": arrow == "<->"}

@@ -32,7 +32,7 @@ class Topology:
 
     Edges declare the nodes that they name where `nodes` is empty; where it is not, a name that it lacks is
     found by `validate`. ``start``, ``end``, ``user`` and gather nodes need no declaration. Two edges from
-    one node to another are one, bidirectional if either is.
+    one node to another are one, bidirectional if either is; a conversation stands alone between its two nodes.
 
     Args:
         nodes: Names, `Node` objects or mappings of their fields.
@@ -186,7 +186,8 @@ class Topology:
     def add_edge(self, source: str | Edge, target: str | None = None, **fields: Any) -> Self:
         """Add an edge between nodes that are there.
 
-        ``add_edge("A", "B", bidirectional=True)``, ``add_edge(Edge("A", "B"))`` or ``add_edge("A -> B")``.
+        ``add_edge("A", "B", bidirectional=True)``, ``add_edge(Edge("A", "B"))`` or ``add_edge("A -> B")``; for a
+        conversation ``add_edge("A", "B", pattern="alternating", max_turns=6)`` or ``add_edge("A <~6> B")``.
 
         Raises:
             TopologyError: A node is not there, or the edge cannot be read.
@@ -209,14 +210,14 @@ class Topology:
         return self
 
     def remove_edge(self, source: str, target: str) -> Self:
-        """Remove the edge from `source` to `target`; a bidirectional one can be named from either end.
+        """Remove the edge from `source` to `target`; a bidirectional one, or a conversation, from either end.
 
         Raises:
             TopologyError: There is no such edge.
         """
         pair = (self._known(source), self._known(target))
         back = self._edges.get(pair[::-1])
-        if pair not in self._edges and back is not None and back.bidirectional:
+        if pair not in self._edges and back is not None and (back.bidirectional or back.pattern is not None):
             pair = pair[::-1]
         if pair not in self._edges:
             there = [str(edge) for edge in self._edges.values() if pair[0] in (edge.source, edge.target)]
@@ -314,6 +315,9 @@ class Topology:
     def _put_edge(self, edge: Edge) -> None:
         pair = (edge.source, edge.target)
         if (present := self._edges.get(pair)) is not None:
+            if (edge.pattern, edge.max_turns) != (present.pattern, present.max_turns):
+                msg = f"edge {edge} stands beside {present}, and between two nodes a conversation is alone; keep one"
+                raise TopologyError(msg)
             edge = attrs.evolve(
                 edge,
                 bidirectional=edge.bidirectional or present.bidirectional,

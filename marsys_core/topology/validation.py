@@ -30,6 +30,7 @@ def problems(
         yield "there is no agent; add one, for example with add_node"
     yield from _wrong_start_and_end(graph)
     yield from _wrong_entry_point(graph, entry_point)
+    yield from _conversations(sound, nodes)
     yield from _unreachable(graph)
 
 
@@ -86,6 +87,28 @@ def _wrong_entry_point(graph: Graph, entry_point: str | None) -> Iterator[str]:
         )
 
 
+def _conversations(edges: Sequence[Edge], nodes: Mapping[str, Node]) -> Iterator[str]:
+    """Yield what is wrong with conversations: who takes part in them, and what stands beside them."""
+    held: dict[str, dict[str, Edge]] = {}
+    beside: dict[frozenset[str], Edge] = {}
+    for edge in (edge for edge in edges if edge.pattern is not None):
+        beside.setdefault(frozenset((edge.source, edge.target)), edge)
+        for name, other in ((edge.source, edge.target), (edge.target, edge.source)):
+            held.setdefault(name, {}).setdefault(other, edge)
+            if nodes[name].kind is not NodeKind.AGENT:
+                yield f"conversation {edge}: {name!r} is of kind {nodes[name].kind.value!r}; only agents take turns"
+    for name, own in held.items():
+        if len(own) > 1:
+            yield (
+                f"node {name!r} is in {len(own)} conversations, {listed(map(str, own.values()))}; a node has at most one, "
+                "so keep one of them"
+            )
+    for edge in edges:
+        talk = beside.get(frozenset((edge.source, edge.target))) if beside else None
+        if talk is not None and talk is not edge:
+            yield f"edge {edge} stands beside conversation {talk}; keep one of the two"
+
+
 def _unreachable(graph: Graph) -> Iterator[str]:
     doors = [door for door in (START, USER) if graph.out.get(door)]
     reached = {*graph.entries, *doors}
@@ -122,8 +145,8 @@ def _closed_cycles(graph: Graph) -> Iterator[set[str]]:
         {name: graph.successors(name) for name in graph.nodes if graph.nodes[name].works}
     ):
         links = [(name, link) for name in group for link in graph.out[name] if graph.nodes[link.target].works]
-        # Calls come back by themselves, so what only calls connect is no cycle; a hand-off makes it one.
-        handed_on = any(not link.bidirectional for _, link in links)
+        # Calls come back by themselves, and conversations end; what only these connect is no cycle.
+        handed_on = any(not link.bidirectional and link.edge.pattern is None for _, link in links)
         if handed_on and all(link.target in group for _, link in links):
             yield group
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from marsys_core import __version__
 
 if TYPE_CHECKING:
-    from marsys_core.actions import AskUser, Fail, Finish, Invoke, Return
+    from marsys_core.actions import AskUser, EndConversation, Fail, Finish, Invoke, Return
     from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry, agent
     from marsys_core.config import ExecutionConfig, RetryConfig, StatusConfig
     from marsys_core.context import Context
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from marsys_core.plugins import PluginSettings
     from marsys_core.results import BranchResult, RunResult
     from marsys_core.tools import Tool, ToolContext, tool
-    from marsys_core.topology import ConvergencePolicy, Edge, Node, Topology
+    from marsys_core.topology import ConvergencePolicy, Edge, EdgePattern, Node, Topology
     from marsys_core.topology.patterns import Patterns
     from marsys_core.values import Detached, Failure, JoinInput
 
     PatternConfig: Patterns
 
 _HOMES = {
-    "marsys_core.actions": ("AskUser", "Fail", "Finish", "Invoke", "Return"),
+    "marsys_core.actions": ("AskUser", "EndConversation", "Fail", "Finish", "Invoke", "Return"),
     "marsys_core.agents": ("Agent", "BaseAgent", "FunctionAgent", "Registry", "agent"),
     "marsys_core.config": ("ExecutionConfig", "RetryConfig", "StatusConfig"),
     "marsys_core.context": ("Context",),
@@ -70,7 +70,7 @@ _HOMES = {
     "marsys_core.plugins": ("PluginSettings",),
     "marsys_core.results": ("BranchResult", "RunResult"),
     "marsys_core.tools": ("Tool", "ToolContext", "tool"),
-    "marsys_core.topology": ("ConvergencePolicy", "Edge", "Node", "Topology"),
+    "marsys_core.topology": ("ConvergencePolicy", "Edge", "EdgePattern", "Node", "Topology"),
     "marsys_core.values": ("Detached", "Failure", "JoinInput"),
     "marsys.topologies": ("PatternConfig",),
 }
@@ -90,6 +90,8 @@ __all__ = [
     "CriticalError",
     "Detached",
     "Edge",
+    "EdgePattern",
+    "EndConversation",
     "ExecutionConfig",
     "Fail",
     "Failure",

@@ -16,6 +16,7 @@ from marsys_core.actions import (
     AskUser,
     CallTools,
     Content,
+    EndConversation,
     Fail,
     Finish,
     Invoke,
@@ -37,6 +38,7 @@ NAMES = [
 FIELDS = [
     "action_input", "invocations", "agent_name", "request", "content", "agents", "agent_requests", "tool_calls",
     "function", "name", "tool_name", "arguments", "response", "question", "options",
+    "summary",
 ]  # fmt: skip
 atoms = st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.sampled_from(["", "A", "B"])
 json_values = st.recursive(
@@ -52,7 +54,7 @@ json_values = st.recursive(
 )
 def test_every_json_with_next_action_is_an_action_or_malformed(name: Any, fields: dict[str, Any]) -> None:
     action = read_action(json.dumps({"next_action": name, **fields}))
-    assert type(action) in {Invoke, Return, AskUser, CallTools, Malformed}
+    assert type(action) in {Invoke, Return, AskUser, CallTools, EndConversation, Malformed}
     if type(action) is Malformed:
         assert action.reason
 
@@ -150,7 +152,7 @@ class Unmade(Return):
 
 def test_an_action_of_no_known_kind_is_malformed() -> None:
     assert read_action(MyAction()) == Malformed(
-        "MyAction is no action of MARSYS; return Invoke, Return, Finish, AskUser or Fail"
+        "MyAction is no action of MARSYS; return Invoke, Return, Finish, AskUser, EndConversation or Fail"
     )
     unmade = read_action(Unmade())
     assert type(unmade) is Malformed

@@ -12,7 +12,7 @@ from marsys.cli.knobs import Knobs
 __all__ = ["topology"]
 
 _FORMS = {"text": "to_text", "mermaid": "to_mermaid", "dot": "to_dot"}
-_ARROW = re.compile(r"->|<~>")
+_ARROW = re.compile(r"->|<~\d*>")
 
 
 @click.command()

@@ -12,7 +12,7 @@ import attrs
 
 from marsys.status._words import ERROR, counted, one_line, reason, seconds, shown, tokens
 from marsys_core import events as e
-from marsys_core.actions import AskUser, Content, Finish, Invoke, Return
+from marsys_core.actions import AskUser, Content, EndConversation, Finish, Invoke, Return
 from marsys_core.messages import Usage, text_of
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Notes(Ending):
         if not (self.says_all or self.status.show_agent_thoughts):
             return
         action = event.action
-        if isinstance(action, Content | Return | Finish):
+        if isinstance(action, Content | Return | Finish | EndConversation):
             text = shown(action.value)
             if text != said:
                 self._line(event, "says", text, event.node)
@@ -263,7 +263,12 @@ def _ends_in(action: Any) -> list[str]:
     if isinstance(action, Invoke):
         # A fork says itself whom it calls.
         return [f"calls {action.calls[0][0]}"] if action.wait and len(action.calls) == 1 else []
-    words = {Return: "returns", Finish: "finishes", AskUser: "asks a person"}
+    words = {
+        Return: "returns",
+        Finish: "finishes",
+        AskUser: "asks a person",
+        EndConversation: "ends the conversation",
+    }
     return [words[type(action)]] if type(action) in words else []
 
 

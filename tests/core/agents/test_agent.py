@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from marsys_core import events as e
-from marsys_core.actions import AskUser, Finish, Invoke, Malformed, Return
+from marsys_core.actions import AskUser, EndConversation, Finish, Invoke, Malformed, Return
 from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry
 from marsys_core.agents.agent import RESERVED
 from marsys_core.agents.reserved import read_reserved, reserved_specs
@@ -441,15 +441,16 @@ def test_asking_a_person_without_a_channel_fails_at_once() -> None:
 
 
 def test_the_reserved_tools_are_those_that_are_offered() -> None:
-    everything = Offer(("B",), answer=True, finish=True, ask=True)
+    everything = Offer(("B",), answer=True, finish=True, ask=True, end=True)
     assert [spec.name for spec in reserved_specs(everything)] == [
         "invoke_agent",
         "return_result",
         "finish",
         "ask_user",
+        "end_conversation",
     ]
     assert reserved_specs(Offer()) == ()
-    assert {spec.name for spec in reserved_specs(everything)} < RESERVED
+    assert {spec.name for spec in reserved_specs(everything)} == RESERVED
 
 
 ONE: Any = ("a",)
@@ -462,6 +463,7 @@ ONE: Any = ("a",)
         (call("finish", answer=None), Finish(None)),
         (call("ask_user", question="q", options=["a"]), AskUser("q", ONE)),
         (call("ask_user", question="q"), AskUser("q")),
+        (call("end_conversation", summary="so"), EndConversation("so")),
     ],
     ids=str,
 )
@@ -481,7 +483,7 @@ def test_reserved_calls_are_read(given: ToolCall, action: Any) -> None:
         call("invoke_agent", invocations=[{"request": "x"}]),
         call("invoke_agent", invocations=[{"agent_name": 5}]),
         ToolCall("1", "invoke_agent", "[]"),
-        call("end_conversation", summary="bye"),
+        call("end_conversation", value="bye"),
     ],
     ids=str,
 )

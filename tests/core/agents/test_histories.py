@@ -29,6 +29,8 @@ TOPOLOGIES = [
         "A <-> B; B <-> C; C <-> D; A -> D",
         "A -> B -> C -> A; C <-> D; B <-> D",
         "A <-> [B, C, D]; B -> D; A -> end",
+        "A <~4> B; B <-> C; A -> D; C -> A",
+        "A -> [B, C]; B <~3> D; D <-> C; A <-> D",
     )
 ]
 NAMES = [*"ABCD", "Nobody"]
@@ -39,6 +41,7 @@ reserved = st.one_of(
     st.just(call("return_result", result="back")),
     st.just(call("finish", answer="end")),
     st.just(call("finish")),
+    st.just(call("end_conversation")),
     st.just(call("end_conversation", summary="bye")),
     st.just(ToolCall("x", "invoke_agent", "{")),
 )
@@ -51,6 +54,7 @@ texts = st.sampled_from(
         '{"next_action": "parallel_invoke", "agents": ["B", "C"], "agent_requests": "do"}',
         '{"next_action": "call_tool", "tool_calls": [{"name": "look"}]}',
         '{"next_action": "final_response", "content": "done"}',
+        '{"next_action": "end_conversation", "summary": "so be it"}',
         '{"next_action": "dance"}',
         '{"next_action": ',
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import trio
 
-from marsys_core.actions import Fail, Finish, Invoke, Return
+from marsys_core.actions import EndConversation, Fail, Finish, Invoke, Return
 from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry
 from marsys_core.config import ExecutionConfig, RetryConfig
 from marsys_core.messages import ToolCall
@@ -133,6 +133,22 @@ def _(books: Books) -> Mapping[str, Any]:
 @workflow("calls", "A <-> B; B <-> C")
 def _(books: Books) -> Mapping[str, Any]:
     return {"A": [_asks("B"), "a"], "B": [_asks("C"), Return("b")], "C": Return("c")}
+
+
+@workflow("conversations", "S -> [A, B]; A <~3> B; B -> C; A <~3> B -> D; A -> D")
+def _(books: Books) -> Mapping[str, Any]:
+    async def talk(prompt: Any) -> Any:
+        async with books.visit():
+            await trio.lowlevel.checkpoint()
+        return EndConversation("enough") if len(prompt) > 10 else f"{prompt}, and"
+
+    return {"S": None, "A": talk, "B": talk, "C": None, "D": None}
+
+
+@workflow("models in conversation", "M <-> A; A <~4> B")
+def _(books: Books) -> Mapping[str, Any]:
+    words = ["a1", call("end_conversation", summary="the end")]
+    return {"M": [_asks("A"), "m"], "A": _llm("A", words), "B": _llm("B", ["b1", "b2"], delay=1)}
 
 
 @workflow("a model that calls an agent", "A <-> B")

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from marsys_core.actions import Action, Content, Fail, Finish, Invoke, Malformed, Return
+from marsys_core.actions import Action, Content, EndConversation, Fail, Finish, Invoke, Malformed, Return
 from marsys_core.config import ExecutionConfig
 from marsys_core.events import Dropped
 from marsys_core.orchestrator import RunState
@@ -16,6 +16,7 @@ from marsys_core.topology import ConvergencePolicy, Dispatch, Edge, Graph, Node,
 from marsys_core.values import Detached, Failure, JoinInput
 from tests.core.orchestrator.driver import Outcome, Simulation, Turn
 from tests.core.reference import data as ref
+from tests.core.reference import net as ref_net
 from tests.core.reference.model import run
 from tests.core.reference.net import Net, NodeSpec, Policy
 
@@ -135,6 +136,8 @@ def action_of(action: ref.Action) -> Action:
             return Return(value)
         case ref.Finish(value):
             return Finish(value)
+        case ref.EndConversation(value):
+            return EndConversation(value)
         case ref.Fail(detail):
             return Fail(detail)
         case ref.Invoke(calls=()):
@@ -152,8 +155,13 @@ def policy_of(policy: Policy, early: bool = False) -> ConvergencePolicy:
 
 def graph_of(net: Net, early: bool = False) -> Graph:
     nodes = {name: node_of(name, spec, early) for name, spec in net.nodes.items()}
-    edges = [Edge(edge.src, edge.dst, bidirectional=edge.bidirectional) for edge in net.edges]
+    edges = [edge_of(edge) for edge in net.edges]
     return Graph(nodes, edges, net.entry_point)
+
+
+def edge_of(edge: ref_net.Edge) -> Edge:
+    pattern = None if edge.turns is None else "alternating"
+    return Edge(edge.src, edge.dst, bidirectional=edge.bidirectional, pattern=pattern, max_turns=edge.turns)
 
 
 def node_of(name: str, spec: NodeSpec, early: bool) -> Node:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from marsys_core import events as e
-from marsys_core.actions import Content, Finish, Invoke, Return
+from marsys_core.actions import Content, EndConversation, Finish, Invoke, Return
 from marsys_core.events import Event, identity
 from marsys_core.orchestrator import Branch, Contribution, Join, RunState
 from marsys_core.values import JoinInput
@@ -107,12 +107,14 @@ class Ledger:
 
     def act(self, event: e.StepFinished) -> None:
         match event.action:
+            case Invoke(calls) if event.turn:
+                self.hand_in_time(event.branch, calls[0][1])
             case Invoke(calls):
                 for _, value in calls:
                     self.hand(value)
             case Return(value) | Finish(value):
                 self.hand(value)
-            case Content(value):
+            case Content(value) | EndConversation(value):
                 self.hand_in_time(event.branch, value)
 
     def hand_in_time(self, branch: str, value: Any) -> None:

@@ -195,6 +195,12 @@ def test_s13_several_entries_that_finish_give_a_list() -> None:
     assert (out.success, out.values) == (True, ["a", "b"])
 
 
+def test_s14_a_conversation_takes_its_turns_and_the_last_value_is_the_answer() -> None:
+    out = drive("A <~6> B", {"A": ["a1", "a2", "a3"], "B": ["b1", "b2", "b3"]})
+    assert out.path == ["A", "B", "A", "B", "A", "B"]
+    assert (out.success, out.final) == (True, "b3")
+
+
 def test_s15_three_calls_of_one_agent_are_three_branches_with_names_of_their_own() -> None:
     out = drive("H <-> W", {"H": [invoke("W", "W", "W"), Return("end")], "W": Return("w")})
     branches = out.orchestrator.state.branches

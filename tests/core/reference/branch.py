@@ -23,6 +23,8 @@ class Branch:
     holding: bool = False  # `input` was given and no turn has taken it yet
     stack: list[str] = attrs.Factory(list)
     turns: int = 0  # a gather's, too
+    coming: str = "new"  # how the next turn comes about: "new", "said" in a conversation, or an "answer"
+    talk: int = 0  # which turn of a conversation this one is
     steps: int = 0
     stepped: set[str] = attrs.Factory(set)
     passed: set[str] = attrs.Factory(set)  # gathers since the last step
@@ -34,9 +36,9 @@ class Branch:
     end: str | None = None
     failure: Failure | None = None
 
-    def hold(self, value: Value) -> None:
+    def hold(self, value: Value, coming: str) -> None:
         assert not self.holding
-        self.input, self.holding = value, True
+        self.input, self.holding, self.coming = value, True, coming
 
     def settle(self, end: str) -> None:
         assert self.end is None

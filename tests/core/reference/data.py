@@ -14,6 +14,7 @@ __all__ = [
     "Call",
     "Content",
     "Detached",
+    "EndConversation",
     "Entry",
     "Fail",
     "Failure",
@@ -93,11 +94,16 @@ class Finish:
 
 
 @attrs.frozen
+class EndConversation:
+    value: Value
+
+
+@attrs.frozen
 class Fail:
     detail: str
 
 
-Action: TypeAlias = Content | Invoke | Return | Finish | Fail
+Action: TypeAlias = Content | Invoke | Return | Finish | EndConversation | Fail
 
 
 @attrs.frozen(kw_only=True)

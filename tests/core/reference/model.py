@@ -3,7 +3,7 @@
 A branch is a generator that runs until it settles. A fork is a loop over the children's generators, followed
 by the join. There are no events and no commands, so it shares no structure with an event-driven state machine.
 
-Not covered: state, conditions, conversations, the user node, pools, nested teams, timeouts, `early`, the
+Not covered: state, conditions, the user node, pools, nested teams, timeouts, `early`, the
 branch limits, steering (an illegal action fails its branch at once), and models that are offered
 `invoke_agent` (every agent here is plain code).
 
@@ -56,6 +56,20 @@ What the rules leave to be said, and what is done here:
     reach it.
 27. A run that failed keeps its contributions as values beside `success=False`.
 28. An exit has no effect on plain code: `Finish` is legal anywhere.
+29. A step at a side of a conversation is a turn if the branch has come there by being opened, by a hand-off, a call or a
+    gather (then it is the first turn), or by what the other side said (then it is the next one); not with the answers
+    to what that node has asked (a `Return`, a pop, a join at the invoking node, a `Detached`). It is none, either, where
+    the other side is on the call stack or is the invoking node of an enclosing fork.
+30. What a turn says goes to the other side on the same branch; the call stack stays, and nobody counts as asked. Where
+    the other side is a meeting node of an enclosing fork, it is delivered there. Neither the rule on stepped nodes nor
+    "an action of its own" keeps content from being a turn.
+31. Content of the last turn, and `EndConversation` in any, are plain content without the edge of the conversation. If
+    nothing is onward at that node (and it has not invoked by an action of its own), the other side's dispatch decides
+    as if the branch stood there; if that picks nothing, the speaker answers.
+32. Outside a turn, and at the end, the edge of a conversation is never onward. `rounds` starts no conversation afresh.
+33. One waiting invocation along the edge is what the speaker says, not "an action of its own", and does not clear the
+    call stack; outside a turn the other side opens a conversation with it. To a node on the call stack it is a pop.
+34. `EndConversation` outside a turn is an ActionError.
 """
 
 import random
@@ -70,6 +84,7 @@ from tests.core.reference.data import (
     Call,
     Content,
     Detached,
+    EndConversation,
     Entry,
     Fail,
     Failure,
@@ -172,6 +187,7 @@ class Interpreter:
         branch.stepped.add(branch.node)
         branch.passed.clear()
         branch.visits[branch.node] += 1
+        branch.talk = self.turn_in_conversation(branch)
         self.books.log.append((dotted(branch.id), branch.steps, branch.node, rendered(branch.input)))
         turn = Turn(
             branch=dotted(branch.id),
@@ -182,6 +198,13 @@ class Interpreter:
         )
         return self.act(branch, self.script(turn))
 
+    def turn_in_conversation(self, branch: Branch) -> int:
+        other = self.net.partner(branch.node)
+        waiting = [*branch.stack, *(fork.node for fork in branch.enclosing())]
+        if other is None or branch.coming == "answer" or other in waiting:
+            return 0
+        return branch.talk + 1 if branch.coming == "said" else 1
+
     def take_input(self, branch: Branch) -> None:
         assert branch.holding
         branch.holding = False
@@ -190,8 +213,14 @@ class Interpreter:
 
     def act(self, branch: Branch, action: Action) -> Fork | None:
         match action:
+            case Content(value) if branch.talk:
+                return self.say(branch, value)
             case Content(value):
                 return self.dispatch(branch, value)
+            case EndConversation(value) if branch.talk:
+                return self.end_conversation(branch, value)
+            case EndConversation():
+                self.fail(branch, "ActionError", "there is no conversation")
             case Invoke():
                 return self.invoke(branch, action)
             case Return(value):
@@ -210,6 +239,10 @@ class Interpreter:
         if wrong or not action.calls:
             self.fail(branch, "ActionError", f"no edge from {branch.node!r} to {wrong!r}; to {known!r} only")
             return None
+        target, payload = action.calls[0]
+        single = action.wait and len(action.calls) == 1
+        if single and target == self.net.partner(branch.node) and target not in branch.stack:
+            return self.say(branch, payload)
         branch.acted.add(branch.node)
         self.books.emit(action.calls)
         if not action.wait:
@@ -219,6 +252,32 @@ class Interpreter:
             self.move(branch, *action.calls[0])
             return None
         return self.open_fork(branch, action.calls, policy=action.policy)
+
+    def say(self, branch: Branch, value: Value) -> Fork | None:
+        if branch.talk == self.net.turns(branch.node):
+            return self.end_conversation(branch, value)
+        other = self.net.partner(branch.node)
+        assert other is not None
+        self.books.emit([(other, value)])
+        for fork in branch.enclosing():
+            if fork.meeting == other:
+                self.deliver(branch, fork, value)
+                return None
+        branch.node = other
+        branch.hold(value, "said")
+        return None
+
+    def end_conversation(self, branch: Branch, value: Value) -> Fork | None:
+        speaker = branch.node
+        left = self.onward(branch, branch.asked.get(speaker, set()))
+        kind, picked = self.pick(branch)
+        if not picked and not left and speaker not in branch.acted:
+            other = self.net.partner(speaker)
+            assert other is not None
+            branch.node = other
+            kind, picked = self.pick(branch)
+            branch.node = other if picked else speaker
+        return self.carry(branch, value, kind, picked)
 
     def move(self, branch: Branch, target: str, payload: Value) -> None:
         """One invocation: a call, a hand-off, a pop, or the end."""
@@ -236,10 +295,11 @@ class Interpreter:
             if fork.meeting == target:
                 self.deliver(branch, fork, payload)
                 return
+        coming = "answer" if target in branch.stack else "new"
         if target in branch.stack:
             stack = branch.stack[: branch.stack.index(target)]
         branch.node, branch.stack = target, stack
-        branch.hold(payload)
+        branch.hold(payload, coming)
 
     def answer(self, branch: Branch, value: Value) -> None:
         """What plain content does when it goes nowhere."""
@@ -251,7 +311,7 @@ class Interpreter:
     def answer_waiting(self, branch: Branch, value: Value) -> None:
         if branch.stack:
             *branch.stack, branch.node = branch.stack
-            branch.hold(value)
+            branch.hold(value, "answer")
         elif branch.fork is not None:
             self.deliver(branch, branch.fork, value)
         elif dotted(branch.id) in self.detached:
@@ -262,7 +322,9 @@ class Interpreter:
             branch.settle("returned")
 
     def dispatch(self, branch: Branch, content: Value) -> Fork | None:
-        kind, picked = self.pick(branch)
+        return self.carry(branch, content, *self.pick(branch))
+
+    def carry(self, branch: Branch, content: Value, kind: str, picked: list[str]) -> Fork | None:
         if not picked:
             self.books.emit([("", content)])
             self.answer(branch, content)
@@ -310,14 +372,18 @@ class Interpreter:
 
     def pick_in_round(self, branch: Branch, asked: set[str], stepped: set[str]) -> tuple[str, list[str]]:
         node = branch.node
-        excluded = asked | set(branch.stack[-1:]) | {fork.node for fork in branch.enclosing()}
-        onward = [name for name in self.net.seen(self.net.successors(node)) if name not in excluded]
+        onward = self.onward(branch, asked)
         kind = self.dispatch_kind(node, len(onward))
         if kind in ("stop", "agent"):
             return kind, []
         barred = branch.passed | {name for name in stepped if not self.net.is_bidirectional(node, name)}
         picked = onward[:1] if kind in ("next", "each") else onward
         return kind, [name for name in picked if name not in barred]
+
+    def onward(self, branch: Branch, asked: set[str]) -> list[str]:
+        excluded = asked | set(branch.stack[-1:]) | {fork.node for fork in branch.enclosing()}
+        excluded |= {self.net.partner(branch.node) or ""}
+        return [name for name in self.net.seen(self.net.successors(branch.node)) if name not in excluded]
 
     def dispatch_kind(self, node: str, onward: int) -> str:
         spec = self.net.nodes[node]
@@ -379,7 +445,7 @@ class Interpreter:
         children = self.start_children(branch, calls, None)
         self.detached.update(dotted(child.id) for child in children)
         self.lines.extend(self.live(child) for child in children)
-        branch.hold(Detached(tuple(child.id for child in children)))
+        branch.hold(Detached(tuple(child.id for child in children)), "answer")
 
     def deliver(self, branch: Branch, fork: Fork, value: Value) -> None:
         assert fork.open
@@ -407,7 +473,7 @@ class Interpreter:
         if meeting is None:
             self.answer(branch, value)
         elif meeting == branch.node:
-            branch.hold(value)
+            branch.hold(value, "answer")
         else:
             self.arrive(branch, meeting, value, stack=[])
 

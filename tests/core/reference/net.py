@@ -36,11 +36,12 @@ class NodeSpec:
 
 @attrs.frozen
 class Edge:
-    """`src -> dst`, or `src <-> dst`."""
+    """`src -> dst`, or `src <-> dst`; with `turns`, a conversation of so many turns."""
 
     src: str
     dst: str
     bidirectional: bool = False
+    turns: int | None = None
 
 
 @attrs.frozen
@@ -56,7 +57,7 @@ class Net:
         for edge in self.edges:
             if edge.src == node:
                 found.append(edge.dst)
-            elif edge.bidirectional and edge.dst == node:
+            elif (edge.bidirectional or edge.turns is not None) and edge.dst == node:
                 found.append(edge.src)
         return found
 
@@ -68,6 +69,16 @@ class Net:
 
     def is_bidirectional(self, a: str, b: str) -> bool:
         return any(edge.bidirectional and {edge.src, edge.dst} == {a, b} for edge in self.edges)
+
+    def partner(self, node: str) -> str | None:
+        """The other side of the node's conversation."""
+        for edge in self.edges:
+            if edge.turns is not None and node in (edge.src, edge.dst):
+                return edge.dst if edge.src == node else edge.src
+        return None
+
+    def turns(self, node: str) -> int:
+        return next(e.turns for e in self.edges if e.turns is not None and node in (e.src, e.dst))
 
     def leads_to_end(self, node: str) -> bool:
         return bool(self.of_kind(self.successors(node), "end"))
@@ -87,7 +98,11 @@ class Net:
     def exits(self) -> list[str]:
         names = self.seen(self.nodes)
         to_end = [name for name in names if self.leads_to_end(name)]
-        return to_end or [name for name in names if not self.successors(name)] or self.entries()
+        return to_end or [name for name in names if self.leads_nowhere(name)] or self.entries()
+
+    def leads_nowhere(self, node: str) -> bool:
+        pair = [node] if self.partner(node) is None else [node, self.partner(node)]
+        return all(succ in pair for side in pair for succ in self.successors(side))
 
 
 def distances(net: Net, source: str, invoking: str, without: str | None = None) -> dict[str, int]:

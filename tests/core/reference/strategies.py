@@ -6,17 +6,32 @@ from zlib import crc32
 import attrs
 from hypothesis import strategies as st
 
-from tests.core.reference.data import Action, Content, Fail, Finish, Invoke, Return, Turn, Value
+from tests.core.reference.data import (
+    Action,
+    Content,
+    EndConversation,
+    Fail,
+    Finish,
+    Invoke,
+    Return,
+    Turn,
+    Value,
+)
 from tests.core.reference.net import Edge, Net, NodeSpec, Policy
 
 __all__ = ["Choice", "TableScript", "PLAIN", "nets", "plays", "policies", "scripts"]
 
 AGENTS = "ABCDEFGH"
 DISPATCHES = (None, None, None, "stop", "next", "agent", "all", "all", "each", "map")
-KINDS = ("content", "content", "call", "fork", "fork", "return", "finish", "fail", "detach", "illegal")
+KINDS = ("content", "content", "call", "fork", "fork", "return", "finish", "end", "fail", "detach", "illegal")
 PLAIN = ("content",)
-MODES: Sequence[Sequence[str]] = (KINDS, ("content", "call", "fork"), PLAIN)
-ARROWS = ("->", "<-", "<->", "both")
+MODES: Sequence[Sequence[str]] = (
+    KINDS,
+    ("content", "call", "fork"),
+    ("content", "content", "call", "end"),
+    PLAIN,
+)
+ARROWS = ("->", "<-", "<->", "both", "<~>")
 
 
 @attrs.frozen
@@ -49,6 +64,8 @@ class TableScript:
                 return Return(place)
             case "finish":
                 return Finish(place)
+            case "end" if self.net.partner(turn.node) is not None:
+                return EndConversation(self.content(place, turn.node, choice))
             case "fail":
                 return Fail(place)
             case "illegal":
@@ -140,8 +157,12 @@ def agent_edges(draw: st.DrawFn, agents: list[str]) -> list[Edge]:
     pairs = [(a, b) for i, a in enumerate(agents) for b in agents[i + 1 :]]
     chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=2 * len(agents)))
     edges: list[Edge] = []
+    talking: set[str] = set()
     for a, b in chosen:
         arrow = draw(st.sampled_from(ARROWS))
+        if arrow == "<~>" and talking.isdisjoint((a, b)):
+            talking |= {a, b}
+            edges.append(Edge(a, b, turns=draw(st.integers(1, 4))))
         if arrow in ("->", "both"):
             edges.append(Edge(a, b))
         if arrow in ("<-", "both"):

@@ -588,7 +588,7 @@ def test_random_nets_are_valid(topology: Net) -> None:
     assert all(topology.nodes[edge.dst].kind != "start" for edge in topology.edges)
     assert all(topology.nodes[edge.src].kind != "end" for edge in topology.edges)
     reached = set(topology.entries()) | {edge.dst for edge in topology.edges}
-    reached |= {edge.src for edge in topology.edges if edge.bidirectional}
+    reached |= {edge.src for edge in topology.edges if edge.bidirectional or edge.turns}
     assert {name for name, spec in topology.nodes.items() if spec.kind != "start"} <= reached
 
 

@@ -48,6 +48,9 @@ def nodes(draw: st.DrawFn, name: str) -> Node:
 @st.composite
 def edges(draw: st.DrawFn, names: list[str]) -> Edge:
     source, target = draw(st.sampled_from(names)), draw(st.sampled_from(names))
+    if source != target and draw(st.integers(0, 3)) == 0:
+        turns = draw(st.none() | st.integers(1, 12))
+        return Edge(source, target, pattern="alternating", max_turns=turns, metadata=draw(metadata))
     both = source != target and draw(st.booleans())
     return Edge(source, target, bidirectional=both, metadata=draw(metadata))
 
@@ -55,9 +58,11 @@ def edges(draw: st.DrawFn, names: list[str]) -> Edge:
 @st.composite
 def topologies(draw: st.DrawFn) -> Topology:
     names = draw(st.permutations(LETTERS))[: draw(st.integers(1, 8))]
+    laid = draw(st.lists(edges(names), max_size=10))
+    talks = {(edge.source, edge.target): edge for edge in laid if edge.pattern is not None}
     return Topology(
         [draw(nodes(name)) for name in names],
-        draw(st.lists(edges(names), max_size=10)),
+        [edge for edge in laid if talks.get((edge.source, edge.target), edge) is edge],
         entry_point=draw(st.none() | st.sampled_from(names)),
     )
 
@@ -67,7 +72,10 @@ def written(draw: st.DrawFn) -> str:
     """A text that can be read: chains of names and groups."""
     names = st.sampled_from([*AGENTS, "a b", "x.y-z", "Start", "END", "user", "gather:2"])
     group = st.lists(names, min_size=1, max_size=3, unique_by=str.lower)
-    statements = []
+    # Between names that no other statement has: beside another edge a conversation cannot be read.
+    statements = draw(
+        st.lists(st.sampled_from(["P <~> A", "A<~3>Q", "R <~12> S -> B", "C -> [P, Q]"]), max_size=2)
+    )
     for _ in range(draw(st.integers(1, 4))):
         groups = draw(st.lists(group, min_size=1, max_size=3))
         text = ""

@@ -36,6 +36,14 @@ def test_what_is_not_declared_is_drawn_as_unknown():
     assert topology.to_text() == "A\n  -> B (unknown)\n"
 
 
+def test_a_conversation_is_drawn_with_an_arrow_of_its_own():
+    topology = Topology.of("A <~6> B; A -> C; B <~> D")
+    assert topology.to_text() == "A\n  <~6> B\n  -> C\nB\n  <~> D\nC\nD\n"
+    assert '    n0 <-.->|"6 turns"| n1\n    n0 --> n2\n    n1 <-.->|"10 turns"| n3\n' in topology.to_mermaid()
+    assert '    "A" -> "B" [dir=both, style=dashed, label="6 turns"];\n    "A" -> "C";\n' in topology.to_dot()
+    assert str(topology) == "A <~6> B\nA -> C\nB <~> D"
+
+
 def test_nothing_is_drawn_as_nothing():
     assert Topology().to_text() == ""
     assert Topology().to_mermaid() == "flowchart TD\n"

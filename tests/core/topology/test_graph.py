@@ -68,6 +68,30 @@ def test_exits_are_the_nodes_before_end_else_the_last_ones_else_the_entries(text
     assert Topology.of(text).graph.exits == exits
 
 
+def test_a_conversation_links_both_sides_and_is_no_call():
+    graph = Topology.of("X -> A <~6> B -> C").graph
+    assert [link.target for link in graph.out["A"]] == ["B"]
+    assert [link.target for link in graph.out["B"]] == ["A", "C"]
+    assert not any(link.bidirectional for link in graph.out["B"])
+    assert {side: link.target for side, link in graph.conversations.items()} == {"A": "B", "B": "A"}
+    assert Topology.of("X -> A <-> B -> C").graph.conversations == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "exits"),
+    [
+        ("A <~> B", ("A", "B")),
+        ("A <~> B -> C", ("C",)),
+        ("S -> A <~> B; A -> C", ("C",)),
+        ("S -> A <~> B; B -> user", ("A", "B")),
+        ("S -> A <~> B; A -> end", ("A",)),
+    ],
+)
+def test_the_sides_of_a_conversation_are_exits_where_neither_leads_on(text, exits):
+    assert Topology.of(text).graph.exits == exits
+    assert Topology.of(text).graph.entries == ("S" if "S" in text else "A",)
+
+
 def test_successors_are_the_agents_and_gathers_onward():
     topology = Topology.of("A -> A; A -> end; A -> user; A -> B; A -> gather:3")
     assert topology.graph.successors("A") == ("B", "gather:3")

@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from marsys_core.errors import TopologyError
-from marsys_core.topology import Dispatch, NodeKind, Topology
+from marsys_core.topology import Dispatch, Edge, EdgePattern, NodeKind, Topology
 from marsys_core.topology.text import MAX_TEXT
 from tests.core.topology.strategies import written
 
@@ -23,6 +23,14 @@ def test_statements_are_separated_by_lines_and_semicolons_or_listed():
     assert edges("A -> B; B -> C") == expected
     assert edges("A -> B  # first\n\n# nothing\nB -> C;;\r\n") == expected
     assert edges(["A -> B", "B -> C"]) == expected
+
+
+def test_a_conversation_is_an_arrow_of_its_own_with_its_number_of_turns():
+    first, second, third = Topology.of("A <~> B -> C <~6> D; A <~10> B").edges
+    assert (first.pattern, first.max_turns, first.bidirectional) == (EdgePattern.ALTERNATING, 10, False)
+    assert second.pattern is None
+    assert third == Edge("C", "D", pattern="alternating", max_turns=6)
+    assert edges("A <~> B -> C <~6> D") == ["A <~> B", "B -> C", "C <~6> D"]
 
 
 def test_a_node_alone_is_declared():
@@ -83,18 +91,30 @@ def test_reserved_names_are_known_in_any_case():
         ("A -> [B C]", "line 1, column 9: expected ',' or ']'\n    A -> [B C]\n            ^"),
         ("A -> [B, B]", "line 1, column 10: 'B' stands twice in one group\n    A -> [B, B]\n             ^"),
         ("A -> []", "line 1, column 7: expected a name\n    A -> []\n          ^"),
-        ("A B", "line 1, column 3: expected '->', '<->', ';' or the end of the line\n    A B\n      ^"),
         (
-            "A <~> B",
-            "line 1, column 3: conversations (<~>) are not available in this version; use <-> for calls\n"
-            "    A <~> B\n      ^",
+            "A B",
+            "line 1, column 3: expected '->', '<->', '<~>', ';' or the end of the line\n    A B\n      ^",
+        ),
+        (
+            "A <~> [B, C]",
+            "line 1, column 3: a conversation is between two nodes; write one on either side of it\n"
+            "    A <~> [B, C]\n      ^",
+        ),
+        (
+            "A <~0> B",
+            "line 1, column 3: a conversation has a whole number of turns from 1, as in A <~6> B\n"
+            "    A <~0> B\n      ^",
+        ),
+        (
+            "A <~ 6> B",
+            "line 1, column 3: this is no arrow; there are ->, <-> and <~>\n    A <~ 6> B\n      ^",
         ),
         (
             "[A, B] <-> [C, D]",
             "line 1, column 8: two groups cannot be joined with <->; write one statement for each node\n"
             "    [A, B] <-> [C, D]\n           ^",
         ),
-        ("A => B", "line 1, column 3: this is no arrow; there are -> and <->\n    A => B\n      ^"),
+        ("A => B", "line 1, column 3: this is no arrow; there are ->, <-> and <~>\n    A => B\n      ^"),
         ('A -> "B', 'line 1, column 6: this quote is not closed on its line\n    A -> "B\n         ^'),
         (
             "A -> B(C)",
@@ -107,6 +127,11 @@ def test_reserved_names_are_known_in_any_case():
             '    A -> "B/C"\n           ^',
         ),
         ("A <-> A", "node 'A' cannot call itself; write A -> A for a hand-off to itself"),
+        ("A <~> A", "node 'A' cannot be in conversation with itself; name another node"),
+        (
+            "A <~> B; A <~6> B",
+            "edge A <~6> B stands beside A <~> B, and between two nodes a conversation is alone; keep one",
+        ),
     ],
 )
 def test_an_error_shows_the_statement_and_the_place(text, message):
@@ -149,8 +174,10 @@ def test_a_text_that_is_too_long_is_not_read_at_all():
 
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None)
-@given(st.text(alphabet='AB[]<->~,;#" \n\t=é\0gather:1', max_size=40) | st.text(max_size=30))
+@given(st.text(alphabet='AB[]<->~6,;#" \n\t=é\0gather:1', max_size=40) | st.text(max_size=30))
 @example("A->-")
+@example("A<~>B;A->C;A<~6>B")
+@example("A->[B,C];A<~6>D")
 @example("gather:1 -> gather:1; [A,B]->[A,B]")
 def test_the_reader_raises_nothing_but_topology_errors(text):
     try:
@@ -164,6 +191,7 @@ def test_the_reader_raises_nothing_but_topology_errors(text):
 @settings(max_examples=300, deadline=None)
 @given(written())
 @example("[A, B] -> A; A -> [A, B]")
+@example("A -> B; A <~> C; A -> [B, D]; D <~2> E")
 def test_what_was_read_is_written_so_that_it_reads_the_same(text):
     topology = Topology.of(text)
     assert Topology.of(str(topology)) == topology

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from marsys_core.errors import TopologyError
-from marsys_core.topology import Dispatch, Edge, Node, Topology
+from marsys_core.topology import Dispatch, Edge, EdgePattern, Node, Topology
 from tests.core.topology.strategies import topologies
 
 
@@ -75,8 +75,16 @@ def test_an_edge_that_is_declared_again_is_one_edge():
         ),
         ({"flows": [("A", "B", "C")]}, r"an edge is a text, a pair of names, .* @ \$\.flows\[0\]"),
         (
-            {"edges": [{"source": "A", "target": "B", "pattern": "alternating"}]},
-            r"conversations \(pattern, max_turns\) are not available in this version; remove these fields @ \$\.edges\[0\]",
+            {"edges": [{"source": "A", "target": "B", "pattern": "alternate"}]},
+            r"no pattern of an edge is called 'alternate'; there are: alternating\. Did you mean 'alternating'\? @ \$\.edges\[0\]",
+        ),
+        (
+            {"edges": ["A <~> B", {"source": "A", "target": "B", "max_turns": 3}]},
+            r"max_turns=3 of A -> B has an effect only with pattern='alternating', as in A <~3> B @ \$\.edges\[1\]",
+        ),
+        (
+            {"edges": [("A", "B"), {"source": "A", "target": "B", "pattern": "ALTERNATING"}]},
+            r"edge A <~> B stands beside A -> B, and between two nodes a conversation is alone; keep one @ \$\.edges\[1\]",
         ),
         ({"entry_point": 1}, r"a node's name is a string, not 1 \(int\) @ \$\.entry_point"),
     ],
@@ -108,6 +116,18 @@ def test_changes_can_be_chained_and_drop_the_compiled_graph():
 
 def test_a_bidirectional_edge_can_be_removed_from_either_end():
     assert Topology.of("A <-> B").remove_edge("B", "A").edges == ()
+    assert Topology.of("A <~> B").remove_edge("B", "A").edges == ()
+
+
+@pytest.mark.parametrize("pattern", ["alternating", "Alternating", EdgePattern.ALTERNATING])
+def test_a_conversation_is_an_edge_with_a_pattern_in_every_form(pattern):
+    expected = Topology.of("A <~6> B")
+    assert Topology(["A", "B"]).add_edge("A", "B", pattern=pattern, max_turns=6) == expected
+    assert Topology(["A", "B"], [Edge("A", "B", pattern=pattern, max_turns=6)]) == expected
+    as_dict = {"source": "A", "target": "B", "pattern": pattern, "max_turns": 6}
+    assert Topology.of({"agents": ["A", "B"], "flows": [as_dict]}) == expected
+    assert expected.to_dict()["edges"] == [{**as_dict, "pattern": "alternating"}]
+    assert expected.fingerprint != Topology.of("A <~> B").fingerprint != Topology.of("A -> B").fingerprint
     assert Topology.of("A <-> B; B -> A").remove_edge("B", "A").edges == (Edge("A", "B", bidirectional=True),)
 
 

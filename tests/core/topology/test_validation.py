@@ -25,6 +25,8 @@ def problems(value: object, agents: list[str] | None = None) -> list[str]:
         "user -> A; A -> user",
         "[A, B] -> [C, D]",
         "A -> A",
+        "A <~> B",
+        "S -> A <~> B -> C; A -> C; S <-> B",
     ],
 )
 def test_a_sound_topology_passes(text):
@@ -54,6 +56,16 @@ def test_a_sound_topology_passes(text):
             "start -> A <-> user",
             "'start' and 'user' both say where a run begins; of the edges between 'user' and A keep only those "
             "towards 'user', as in A -> user",
+        ),
+        (
+            "A <~> gather:1 -> B",
+            "conversation A <~> gather:1: 'gather:1' is of kind 'gather'; only agents take turns",
+        ),
+        ("A <~> B -> A", "edge B -> A stands beside conversation A <~> B; keep one of the two"),
+        ("A <~> B; B <~6> A", "edge B <~6> A stands beside conversation A <~> B; keep one of the two"),
+        (
+            "A <~> B <~6> C",
+            "node 'B' is in 2 conversations, A <~> B, B <~6> C; a node has at most one, so keep one of them",
         ),
         ("start -> [A, end]", "edge start -> end: a run begins at an agent; let 'start' lead to one"),
         (

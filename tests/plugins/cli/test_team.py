@@ -357,7 +357,7 @@ def test_everything_that_is_wrong_is_said_at_once(team: Write) -> None:
   - line 1, column 16: this group is not closed on its line @ $.topology.flows[0]
     Coordinator -> [Reader, Writr
                    ^
-  - line 1, column 8: this is no arrow; there are -> and <-> @ $.topology.flows[1]
+  - line 1, column 8: this is no arrow; there are ->, <-> and <~> @ $.topology.flows[1]
     Reader => Writer
            ^"""
     )

@@ -9,7 +9,7 @@ import trio.testing
 
 from marsys.status import Console
 from marsys_core import events as e
-from marsys_core.actions import AskUser, Finish, Invoke, Return
+from marsys_core.actions import AskUser, EndConversation, Finish, Invoke, Return
 from marsys_core.config import StatusConfig
 from marsys_core.messages import DataPart, TextPart, Usage
 from marsys_core.protocols.event_sink import bind_sinks
@@ -186,6 +186,7 @@ def some(kind, branch="0.3", **fields):
         (some(e.StepFinished, node="A", action=AskUser("Which?")), "asks", "Which?"),
         (some(e.StepFinished, node="A", action=Return(Ref("0" * 64, 5000))), "says", "(5 kB)"),
         (some(e.StepFinished, node="A", action=Finish("x")), "done", "0 ms, finishes"),
+        (some(e.StepFinished, node="A", action=EndConversation("x")), "done", "0 ms, ends the conversation"),
         (some(e.StepFinished, node="A", action=Invoke([("B", 1)])), "done", "0 ms, calls B"),
         (some(e.StepFinished, node="A", action=Invoke([("B", n) for n in range(9)])), "asks", "and 3 more"),
         (some(e.BranchForked, fork=0, meeting=None, calls=tuple((f"N{n}", 1) for n in range(9)), first=2, policy=None,
