@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import trio
 
-from marsys_core.agents.registry import inside_run
+from marsys_core.agents.registry import current_lease, inside_run
 from marsys_core.errors import Cancelled, ConfigError, LifecycleError, TopologyError
 from marsys_core.options import Agents, RunOptions, agents_by_name, checked, instance_of
 
@@ -171,7 +171,9 @@ class Orchestra:
     def _execute(self, request: Request) -> Coroutine[Any, Any, RunResult]:
         from marsys_core.engine.opening import execute
 
-        return execute(self, self.engine, request, self.new_id())
+        lease, work = current_lease.get(), execute(self, self.engine, request, self.new_id())
+        # A run inside a step may need the very instance that takes the step.
+        return work if lease is None else lease.without(work)
 
     def start(self, task: Any, topology: Any, **options: Unpack[RunOptions]) -> Run:
         """Start a run in the background of this open engine; the arguments are those of `run`.
@@ -243,6 +245,7 @@ class Run:
     async def _work(self, orchestra: Orchestra, engine: Engine, request: Request) -> None:
         from marsys_core.engine.opening import execute
 
+        current_lease.set(None)  # the step that has started it goes on beside it, with its instance
         try:
             with self._starting:
                 self._result = await execute(orchestra, engine, request, self.id, self._adopt)

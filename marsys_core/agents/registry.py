@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
 from typing import Any
 
-__all__ = ["Registry", "current_registry", "inside_run", "register"]
+__all__ = ["Registry", "current_lease", "current_registry", "inside_run", "register"]
 
 _WARN_ABOVE = 10_000
 
@@ -65,6 +65,9 @@ _current: ContextVar[Registry | None] = ContextVar("marsys_registry", default=No
 
 inside_run: ContextVar[bool] = ContextVar("marsys_inside_run", default=False)
 """Whether this code runs inside a run; what is made there is the run's own and is not registered."""
+
+current_lease: ContextVar[Any] = ContextVar("marsys_lease", default=None)
+"""The `Lease` of the pool's instance whose step this code is part of, or None."""
 
 
 def current_registry() -> Registry:

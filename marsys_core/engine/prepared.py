@@ -11,6 +11,8 @@ import attrs
 
 from marsys_core.agents import Agent
 from marsys_core.agents.loop import work
+from marsys_core.agents.pool import AgentPool
+from marsys_core.engine.leases import Leases
 from marsys_core.errors import ConfigError, PluginError, UnknownName
 from marsys_core.memory import Memory
 from marsys_core.models import ToolSpec, usable_model
@@ -45,6 +47,7 @@ class Prepared:
     memory: Memory | None
     history: str = "own"
     memory_scope: str = "run"
+    leases: Leases | None = None
     _specs: Sequence[ToolSpec] | None = None
 
     @property
@@ -76,7 +79,10 @@ async def prepare(agent: BaseAgent, engine: Engine) -> Prepared:
 
 async def _resolved(agent: BaseAgent, engine: Engine) -> Prepared:
     act: Callable[..., Any] = agent._run
-    is_async = inspect.iscoroutinefunction(act)
+    leases = Leases(agent, engine) if isinstance(agent, AgentPool) else None
+    if leases is not None:
+        await leases.make_ready()
+    is_async = leases is None and inspect.iscoroutinefunction(act)
     if type(agent)._run is Agent._run and "_run" not in vars(agent):
         act = functools.partial(
             work, cast("Any", agent)
@@ -102,6 +108,7 @@ async def _resolved(agent: BaseAgent, engine: Engine) -> Prepared:
         memory=None if agent.memory is None else await engine.get("memory", agent.memory),
         history=agent.history,
         memory_scope=agent.memory_scope,
+        leases=leases,
     )
 
 

@@ -123,7 +123,10 @@ class Turns(Recorder, abc.ABC):
             raise
 
     async def _act(self, step: Step) -> Any:
-        """Call the agent the long way: within its deadlines, through the middleware, in a thread."""
+        """Call the agent the long way: an instance of a pool, within its deadlines, through the middleware, in a thread."""
+        leases = step.prepared.leases
+        if leases is not None:
+            return await leases.take_step(step, self._act)
         if self._deadlines is not None:
             return await self._deadlines.within(step, self._through_middleware)
         return await self._through_middleware(step)

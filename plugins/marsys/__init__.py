@@ -13,6 +13,7 @@ from marsys_core import __version__
 if TYPE_CHECKING:
     from marsys_core.actions import AskUser, EndConversation, Fail, Finish, Invoke, Return
     from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry, agent
+    from marsys_core.agents.pool import AgentPool
     from marsys_core.config import ExecutionConfig, RetryConfig, StatusConfig
     from marsys_core.context import Context
     from marsys_core.errors import (
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "marsys_core.actions": ("AskUser", "EndConversation", "Fail", "Finish", "Invoke", "Return"),
     "marsys_core.agents": ("Agent", "BaseAgent", "FunctionAgent", "Registry", "agent"),
+    "marsys_core.agents.pool": ("AgentPool",),
     "marsys_core.config": ("ExecutionConfig", "RetryConfig", "StatusConfig"),
     "marsys_core.context": ("Context",),
     "marsys_core.errors": (
@@ -80,6 +82,7 @@ __all__ = [
     "ActionError",
     "Agent",
     "AgentError",
+    "AgentPool",
     "AskUser",
     "BaseAgent",
     "BranchResult",

@@ -31,6 +31,7 @@ from marsys import (
     BaseAgent,
     CriticalError,
     ExecutionConfig,
+    Invoke,
     MaxRetriesExceeded,
     Orchestra,
     PatternConfig,
@@ -338,15 +339,34 @@ def test_a_web_service_starts_runs():
     }
 
 
-@not_built("AgentPool")
 def test_a_pool_of_agents():
+    working: list[int] = [0, 0]
+
     class Worker(BaseAgent):
         async def _run(self, prompt: Any, context: Any, **kwargs: Any) -> str:
-            return "done"
+            working[0] += 1
+            working[1] = max(working)
+            await trio.sleep(1)
+            working[0] -= 1
+            return f"{prompt} done"
+
+    @agent(name="Foreman")
+    async def foreman(prompt):
+        return Invoke([("Worker", i) for i in range(25)]) if isinstance(prompt, str) else prompt.values
 
     names = run(snippet("pool"), {"Worker": Worker, **imported("marsys", "AgentPool", part="AgentPool")})
+    pool = names["pool"]
+    assert (pool.num_instances, pool.warm_start, pool.max_idle_time) == (10, True, 300)
+    assert pool.statistics().made == 0
 
-    assert names["pool"] is not None
+    async def work() -> Any:
+        result = await Orchestra.run("build", "Foreman <-> Worker")
+        return result.final_response, trio.current_time(), pool.statistics()
+
+    answer, seconds, statistics = trio.run(work, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert answer == [f"{i} done" for i in range(25)]
+    assert (working[1], seconds) == (10, 3)
+    assert (statistics.made, statistics.idle, statistics.leases) == (10, 10, 25)
 
 
 @not_built("ResponseCache")

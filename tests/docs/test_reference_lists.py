@@ -10,7 +10,7 @@ import click
 import pytest
 
 from marsys.cache.plugin import CacheSettings
-from marsys.cli import process, team, team_agents, team_topology
+from marsys.cli import process, team, team_agents, team_pools, team_topology
 from marsys.cli.group import marsys
 from marsys.memory.plugin import WindowSettings
 from marsys.models.plugin import ExtractiveSettings, ScriptedSettings
@@ -123,6 +123,7 @@ def test_every_kind_of_event_is_listed_with_its_fields():
     [
         ("The tables", {*team._KEYS}),
         ("`[agents.NAME]`", {*team_agents._AGENT}),
+        ("`[agents.NAME.pool]`", {*team_pools._KEYS}),
         ("`[topology]`", {*team_topology._KEYS}),
         ("`[topology.nodes.NAME]`", {field.name for field in attrs.fields(Node)} - {"name"}),
     ],

@@ -4,6 +4,7 @@ from typing import Any, assert_type
 
 from marsys import (
     Agent,
+    AgentPool,
     BaseAgent,
     Context,
     FunctionAgent,
@@ -60,3 +61,12 @@ assert_type(signed, Tool)
 assert_type(double.name, str)
 
 assert_type(Agent("Solo", model=ScriptedModel(["yes"]), tools=[double, "search"]).system, str)
+
+
+async def pooled() -> None:
+    async with AgentPool(
+        Agent, num_instances=2, warm_start=True, max_idle_time=300, model="extractive"
+    ) as pool:
+        async with pool.acquire() as leased:
+            assert_type(leased, BaseAgent)
+        assert_type(pool.statistics().longest_wait, float)

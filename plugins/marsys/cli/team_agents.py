@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from marsys.cli.problems import Problems, at
+from marsys.cli.team_pools import pool_settings
 from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry
+from marsys_core.agents.pool import AgentPool
 from marsys_core.errors import ConfigError, UnknownName, nearest
 from marsys_core.plugins.providers import Provider
 
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Agents", "make_agents"]
 
 _TEXTS = ("model", "instruction", "goal", "memory", "description", "history", "memory_scope")
-_AGENT = (*_TEXTS, "tools", "class", "function")
-_FUNCTION = ("function", "description")
+_AGENT = (*_TEXTS, "tools", "class", "function", "pool")
+_FUNCTION = ("function", "description", "pool")
 _OWN = ("name", "agent_name")
 
 
@@ -72,6 +74,8 @@ def _made(
     name: str, table: Mapping[str, Any], path: str, folder: Path, problems: Problems
 ) -> BaseAgent | None:
     before = len(problems.found)
+    if "pool" in table:
+        table = {**table, "pool": pool_settings(table["pool"], at(path, "pool"), problems)}
     for key in _TEXTS:
         problems.text(table, key, path)
     tools = [each for _, each in problems.texts(table, "tools", path)]
@@ -105,7 +109,7 @@ def _of_function(
         problems.add(f"{table['function']!r} is no function: {function!r}", at(path, "function"))
         return None
     described = table.get("description") or (found.description if isinstance(found, FunctionAgent) else "")
-    given = {"function": function, "name": name, "description": described}
+    given = {"function": function, "name": name, "description": described, "pool": table.get("pool")}
     return _constructed(FunctionAgent, given, at(path, "function"), problems)
 
 
@@ -125,7 +129,7 @@ def _of_class(
     for key in given:
         if key in _OWN:
             problems.add(f"the agent is called {name!r} by its table; remove this", at(path, key))
-        elif not open_ended and key not in parameters:
+        elif key != "pool" and not open_ended and key not in parameters:
             known = sorted(set(parameters) - set(_OWN))
             hint = nearest(key, known) or f" It takes: {', '.join(known) or 'nothing'}."
             problems.add(f"{found.__name__} does not take {key!r}.{hint}", path)
@@ -143,8 +147,12 @@ def _parameters(cls: type) -> tuple[list[str], bool]:
 
 
 def _constructed(make: Any, given: Mapping[str, Any], path: str, problems: Problems) -> BaseAgent | None:
+    arguments = {key: value for key, value in given.items() if key != "pool"}
     try:
-        agent: BaseAgent = make(**given)
+        agent: BaseAgent = make(**arguments)
+        if given.get("pool") is not None:  # the agent was the proof that its instances can be made
+            others = {key: value for key, value in arguments.items() if key not in _OWN}
+            agent = AgentPool(make, name=agent.name, **given["pool"], **others)
     except ConfigError as error:
         problems.take(error, path)
     except Exception as error:

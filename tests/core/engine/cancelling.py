@@ -283,7 +283,7 @@ async def _try(
     try:
         assert all_tasks() == tasks
         assert descriptors() <= files
-        assert (trial.books.inside, trial.books.threads) == (0, 0)
+        assert (trial.books.inside, trial.books.threads, trial.books.leases) == (0, 0, 0)
         assert_complete(trial.heard.events)
         assert tried.caught or tried.ended
     except AssertionError as error:

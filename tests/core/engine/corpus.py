@@ -12,12 +12,13 @@ import trio
 
 from marsys_core.actions import EndConversation, Fail, Finish, Invoke, Return
 from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry
+from marsys_core.agents.pool import AgentPool
 from marsys_core.config import ExecutionConfig, RetryConfig
 from marsys_core.messages import ToolCall
 from marsys_core.models import ModelRequest
 from marsys_core.tools import tool
 from marsys_core.topology import ConvergencePolicy, Node, Topology
-from tests.core.fakes import FakeModel, Reply, call, invoking
+from tests.core.fakes import FakeModel, Reply, bare, call, invoking
 
 __all__ = ["CORPUS", "Books", "Workflow"]
 
@@ -29,7 +30,13 @@ class Books:
         self.inside = 0
         self.threads = 0
         self.visits = 0
+        self.pools: list[AgentPool] = []
         self._lock = threading.Lock()
+
+    @property
+    def leases(self) -> int:
+        """How many instances of pools are out, and how many tasks wait for one."""
+        return sum(found.leased + found.waiting for found in (pool.statistics() for pool in self.pools))
 
     @contextlib.asynccontextmanager
     async def visit(self) -> AsyncIterator[None]:
@@ -393,3 +400,54 @@ def _(books: Books) -> Mapping[str, Any]:
     hub = [invoking("S1", "S2", "S3"), [invoking("S1", id="x"), invoking("S3", id="y")], "the end"]
     spokes = {name: _llm(name, spoke, tools=[look], delay=1) for name in ("S1", "S2", "S3")}
     return {"H": _llm("H", hub), **spokes}
+
+
+def _pool(books: Books, name: str, function: Callable[..., Any], size: int, **given: Any) -> AgentPool:
+    books.pools.append(AgentPool(FunctionAgent, size, name=name, function=function, **given))
+    return books.pools[-1]
+
+
+@workflow("a pool of two", "A -> [B, C, D, E]", nodes=["A", *[Node(x, agent="P") for x in "BCDE"]])
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": None, "P": _pool(books, "P", _sleeper(books, 1), 2)}
+
+
+@workflow("a pool with limits", "A <-> P", step_timeout=2, branch_timeout=5, convergence_policy=0.1)
+def _(books: Books) -> Mapping[str, Any]:
+    pool = _pool(books, "P", _sleeper(books, 1.5), 1, max_idle_time=1, warm_start=True)
+    return {"A": [_asks("P", "P", "P"), "a"], "P": pool}
+
+
+@workflow("a pool of threads", "A <-> P", max_parallel_branches=2)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": [_asks("P", "P", "P"), "a"], "P": _pool(books, "P", books.in_thread, 1)}
+
+
+@workflow("a pool whose instances close", "A <-> P")
+def _(books: Books) -> Mapping[str, Any]:
+    class Closing(BaseAgent):
+        async def _run(self, prompt: Any, context: Any, **kwargs: Any) -> str:
+            async with books.visit():
+                await trio.sleep(prompt)
+            return "slept"
+
+        async def aclose(self) -> None:
+            async with books.visit():
+                await trio.sleep(1)
+
+    books.pools.append(AgentPool(Closing, 2, name="P", max_idle_time=2))
+    return {"A": [Invoke([("P", 1), ("P", 4)]), Invoke([("P", 1), ("P", 1)]), "a"], "P": books.pools[0]}
+
+
+@workflow("a run inside a pool's step", "A <-> P")
+def _(books: Books) -> Mapping[str, Any]:
+    async def inner(prompt: Any) -> Any:
+        async with books.visit():
+            await trio.sleep(1)
+        if prompt == "inner":
+            return prompt
+        async with bare() as orchestra:
+            result = await orchestra.execute("inner", "P", agents=books.pools)
+        return result.final_response
+
+    return {"A": [_asks("P", "P"), "a"], "P": _pool(books, "P", inner, 1)}

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
 
 from marsys.cli.knobs import Knobs
 from marsys.cli.team import Team, load_team, team_from
 from marsys_core.agents import current_registry
+from marsys_core.agents.pool import AgentPool
 from marsys_core.config import ExecutionConfig, RetryConfig, StatusConfig
 from marsys_core.errors import ConfigError
 from marsys_core.topology import Dispatch, Topology
@@ -294,6 +296,79 @@ def test_own_agents_that_cannot_be_had_say_why(team: Write, own: str, tmp_path: 
         f"  - '{own}_exits:x' cannot be imported: SystemExit: 3 @ $.agents.L.function\n"
         f"  - '{own}:Odd' is no function: <class '{own}.Odd'> @ $.agents.M.function\n"
         "  - expected a string, got 3 @ $.agents.N.class"
+    )
+
+
+def test_an_agent_may_be_a_pool(team: Write, own: str) -> None:
+    found = load(
+        team,
+        f"""
+        [agents.Loud]
+        class = "{own}:Shouter"
+        loudness = 3
+        pool = 3
+
+        [agents.Quiet]
+        class = "{own}:Closed"
+        pool = {{ instances = 2, warm_start = true, max_idle_time = 60 }}
+
+        [agents.Echo]
+        function = "{own}:plain"
+        pool = 1
+
+        [agents.Reader]
+        model = "extractive"
+        description = "Reads."
+        pool = 4
+
+        [topology]
+        flows = ["Loud -> Quiet -> Echo -> Reader"]
+        """,
+    )
+    loud, quiet, echo, reader = pools = list(found.agents.values())
+    assert all(isinstance(pool, AgentPool) for pool in pools)
+    assert [pool.num_instances for pool in pools] == [3, 2, 1, 4]  # type: ignore[attr-defined]
+    assert (quiet.warm_start, quiet.max_idle_time) == (True, 60)  # type: ignore[attr-defined]
+    assert [pool.name for pool in (loud, echo, reader)] == ["Loud", "Echo", "Reader"]
+    assert (reader.accepts_notes, reader.description) == (True, "Reads.")
+
+    async def made() -> list[tuple[str, object]]:
+        given = []
+        for pool in pools:
+            async with pool.acquire() as one:  # type: ignore[attr-defined]
+                given.append((one.name, getattr(one, "loudness", None)))
+        return given
+
+    assert trio.run(made) == [("Loud", 3), ("whatever", 1), ("Echo", None), ("Reader", None)]
+
+
+def test_pools_that_make_no_sense_are_refused(team: Write, own: str) -> None:
+    said = refused(
+        team,
+        f"""
+        [agents]
+        A = {{ model = "extractive", pool = 0 }}
+        B = {{ model = "extractive", pool = "3" }}
+        C = {{ class = "{own}:Shouter", pool = {{ instances = 2.5, warm_start = 1, max_idle_time = 0 }} }}
+        D = {{ function = "{own}:plain", pool = {{ instance = 3 }} }}
+        E = {{ class = "{own}:Broken", pool = 2 }}
+        F = {{ model = "extractive", pools = 2 }}
+        G = {{ model = "extractive", pool = true }}
+
+        [topology]
+        flows = ["A -> [B, C, D, E, F, G]"]
+        """,
+    )
+    assert said == (
+        "  - expected a whole number from 1, got 0 @ $.agents.A.pool\n"
+        "  - expected a number of instances or a table, got '3' @ $.agents.B.pool\n"
+        "  - expected a whole number from 1, got 2.5 @ $.agents.C.pool.instances\n"
+        "  - expected true or false, got 1 @ $.agents.C.pool.warm_start\n"
+        "  - expected a number of seconds above 0, got 0 @ $.agents.C.pool.max_idle_time\n"
+        "  - unknown field 'instance'. Did you mean 'instances'? @ $.agents.D.pool\n"
+        "  - Broken cannot be made: RuntimeError: no power @ $.agents.E\n"
+        "  - unknown field 'pools'. Did you mean 'pool' or 'tools'? @ $.agents.F\n"
+        "  - expected a whole number from 1, got True @ $.agents.G.pool"
     )
 
 
