@@ -22,6 +22,9 @@
             . StepTimeout
             . ModelTimeout
             . ToolTimeout
+        - RuleBlocked          a rule did not let a step, an action or a fork be; `.rule`, `.reason`
+        - RuleStopped          a rule ended the run; `.rule`, `.reason`
+        - RuleError            a rule raised, or gave what is no verdict; `.rule`
         - UserUnavailable      a person was asked, and no channel leads to one
         - Cancelled            a branch or run that was cancelled from outside
     + ModelError               what a model or its provider did; `.kind`, `.retryable`, `.retry_after`
@@ -67,6 +70,9 @@ __all__ = [
     "PluginError",
     "PluginUnavailable",
     "RecoverableError",
+    "RuleBlocked",
+    "RuleError",
+    "RuleStopped",
     "RunError",
     "RunTimeout",
     "SettingsError",
@@ -297,6 +303,41 @@ class ModelTimeout(Timeout):
 
 class ToolTimeout(Timeout):
     """One tool call took longer than its limit."""
+
+
+class RuleBlocked(RunError):
+    """A rule did not let a step, its action or a fork be.
+
+    Args:
+        message: What it blocked, and why.
+        rule: What the rule is called.
+        reason: Its own words.
+    """
+
+    def __init__(self, message: str = "", rule: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.rule, self.reason = rule, reason
+
+
+class RuleStopped(RunError):
+    """A rule ended the run; the arguments are those of `RuleBlocked`."""
+
+    def __init__(self, message: str = "", rule: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.rule, self.reason = rule, reason
+
+
+class RuleError(RunError):
+    """A rule raised (the exception is `__cause__`), or gave what is no verdict.
+
+    Args:
+        message: What happened.
+        rule: What the rule is called.
+    """
+
+    def __init__(self, message: str = "", rule: str = "") -> None:
+        super().__init__(message)
+        self.rule = rule
 
 
 class UserUnavailable(RunError):

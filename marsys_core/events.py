@@ -34,6 +34,7 @@ __all__ = [
     "ModelCalled",
     "ModelFailed",
     "ModelReplied",
+    "RuleDecided",
     "RunFinished",
     "RunStarted",
     "RunStopped",
@@ -269,6 +270,25 @@ class StepSteered(Event):
     node: str
     attempt: int
     note: str
+
+
+@attrs.define(eq=False)
+class RuleDecided(Event):
+    """A rule said more than Allow at `node`; what it said is done next.
+
+    `point` is where it was asked: ``before_step``, ``after_step`` or ``before_fork``; `index` is its place among
+    the rules that are asked there. `verdict` is ``block``, ``modify``, ``stop``, or ``raised`` where it gave
+    none. `given` is the value it was shown, `value` what it put in its place.
+    """
+
+    node: str
+    rule: str
+    point: str
+    index: int
+    verdict: str
+    reason: str
+    given: Any = None
+    value: Any = None
 
 
 @attrs.define(eq=False)

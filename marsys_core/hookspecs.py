@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from marsys_core.protocols.guard import Guard
     from marsys_core.protocols.health import HealthCheck
     from marsys_core.protocols.middleware import Middleware
+    from marsys_core.protocols.rule import RuleType
     from marsys_core.tools import Tool
     from marsys_core.topology import Pattern
 
@@ -47,6 +48,7 @@ __all__ = [
     "marsys_memory",
     "marsys_middleware",
     "marsys_models",
+    "marsys_rules",
     "marsys_tools",
     "marsys_topologies",
 ]
@@ -345,6 +347,31 @@ def marsys_health_checks(settings: Any) -> Iterable[HealthCheck]:  # type: ignor
             @hookimpl
             def marsys_health_checks():
                 return [HealthCheck("disk", check_disk)]
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def marsys_rules(settings: Any) -> Iterable[RuleType]:  # type: ignore[empty-body]
+    """Offer rules: what bounds a run, shapes its topology, or is asked before and after steps.
+
+    Args:
+        settings: The plugin's own section of the configuration.
+
+    Each joins the table of rules under its ``name``; its ``make`` is called with the arguments that a
+    topology gives, once for all runs of equal topologies.
+
+    Called once, when a composition is made.
+
+    If an implementation raises, its plugin is dropped with everything it declared, and its record says why.
+
+    Example:
+        ::
+
+            @hookimpl
+            def marsys_rules():
+                return [RuleType("quota", Quota, summary="So many steps of each agent")]
 
     .. versionadded:: 0.1
     """

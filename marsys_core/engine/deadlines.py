@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from marsys_core.errors import BranchTimeout, StepTimeout
+from marsys_core.topology import NO_LIMITS, Limits
 
 if TYPE_CHECKING:
     from marsys_core.config import ExecutionConfig
@@ -21,17 +22,18 @@ __all__ = ["Deadlines"]
 
 @attrs.frozen
 class Deadlines:
-    """The limits of a step and of its branch, in seconds; None for no limit."""
+    """The limits of a step and of its branch, in seconds; None for no limit. `rules` has those of single agents."""
 
     step: float | None
     branch: float | None
+    rules: Limits = NO_LIMITS
 
     @classmethod
-    def of(cls, config: ExecutionConfig) -> Deadlines | None:
-        """Return the limits that `config` sets, or None: then no step pays for a scope."""
-        if config.step_timeout is None and config.branch_timeout is None:
+    def of(cls, config: ExecutionConfig, rules: Limits = NO_LIMITS) -> Deadlines | None:
+        """Return the limits that `config` and `rules` set, or None: then no step pays for a scope."""
+        if config.step_timeout is None and config.branch_timeout is None and not rules.agent_timeout:
             return None
-        return cls(config.step_timeout, config.branch_timeout)
+        return cls(config.step_timeout, config.branch_timeout, rules)
 
     def branch_end(self, run: Recorder, branch: Branch) -> float:
         """Return when `branch` has to have ended, on Trio's clock."""
@@ -51,7 +53,10 @@ class Deadlines:
             BranchTimeout: The branch, with all its steps, took too long.
         """
         now = trio.current_time()
-        step_end = now + self.step if self.step is not None else float("inf")
+        own = self.rules.of("agent_timeout", step.node)
+        named = own is not None and (self.step is None or own < self.step)
+        limit = own if named else self.step
+        step_end = now + limit if limit is not None else float("inf")
         branch_end = self.branch_end(step.run, step.branch)
         with trio.CancelScope(deadline=min(step_end, branch_end)) as scope:
             value = await act(step)
@@ -60,5 +65,8 @@ class Deadlines:
             step.run.drop_late(step, value)
         if branch_end < step_end:
             raise self.overrun(step.branch)
-        msg = f"the step of {step.node!r} took longer than step_timeout={self.step:g} s"
-        raise StepTimeout(msg, "step_timeout", self.step or 0.0)
+        setting, whose = "step_timeout", ""
+        if named:
+            setting, whose = "agent_timeout", self.rules.whose("agent_timeout", step.node)
+        msg = f"the step of {step.node!r} took longer than {setting}={limit:g} s{whose}"
+        raise StepTimeout(msg, setting, limit or 0.0)

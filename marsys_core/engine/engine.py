@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import trio
@@ -11,6 +11,7 @@ import trio
 from marsys_core.agents import BaseAgent
 from marsys_core.config import ExecutionConfig, StatusConfig
 from marsys_core.engine.prepared import Prepared, prepare
+from marsys_core.engine.rulebook import Laid, lay_rules
 from marsys_core.engine.sessions import Sessions
 from marsys_core.errors import ErrorClass, GuardRefused, MarsysError, PluginError
 from marsys_core.events import KINDS
@@ -20,6 +21,8 @@ from marsys_core.plugins.providers import Provider
 from marsys_core.protocols.event_sink import Sinks, bind_sinks
 from marsys_core.protocols.guard import Guard, GuardSubject
 from marsys_core.protocols.middleware import Layers, check
+from marsys_core.topology import Topology
+from marsys_core.topology.rules import RuleCall
 from marsys_core.values import Converter
 
 if TYPE_CHECKING:
@@ -152,6 +155,16 @@ class Engine:
                 self._prepared.clear()
             found = self._prepared[id(agent)] = await prepare(agent, self)
         return found
+
+    def laid(self, topology: Topology) -> Laid:
+        """Return what the rules of `topology` come to, worked out once for all topologies that are equal."""
+        key = (topology.fingerprint, *[id(rule) for rule in topology.rules if not isinstance(rule, RuleCall)])
+        laid, _ = self.composition.once(
+            key,
+            # The rules are kept with it: an object's id is its own for as long as it lives.
+            lambda: (lay_rules(topology, lambda name: self.composition.item("rule", name)), topology.rules),
+        )
+        return cast("Laid", laid)
 
     async def status_sink(self, status: StatusConfig) -> Any:
         """Return the sink that shows a run as `status` asks.

@@ -14,6 +14,7 @@ from marsys_core.agents import BaseAgent, current_registry
 from marsys_core.config import ExecutionConfig
 from marsys_core.engine.engine import Engine
 from marsys_core.engine.report import raised, report
+from marsys_core.engine.rulebook import lowered_config
 from marsys_core.engine.run import RunShell
 from marsys_core.engine.sessions import Opening
 from marsys_core.errors import CriticalError, MarsysError, UnknownName
@@ -21,7 +22,7 @@ from marsys_core.journal import MemoryJournal
 from marsys_core.options import RunOptions
 from marsys_core.plugins import EngineInfo, PluginSettings, compose, open_services
 from marsys_core.results import RunResult
-from marsys_core.topology import NodeKind, Topology
+from marsys_core.topology import NO_LIMITS, NodeKind, Topology
 from marsys_core.values import Converter
 
 if TYPE_CHECKING:
@@ -118,15 +119,22 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
     config = request.config(orchestra.execution_config)
     topology = Topology.of(request.topology)
     table = _Table(cast("Mapping[str, BaseAgent]", request.options["agents"]), orchestra.agents)
-    topology.validate(table)
+    laid = engine.laid(topology) if topology.rules else None
+    topology.validate(table, () if laid is None else laid.problems)
+    graph, limits = topology.graph, NO_LIMITS
+    if laid is not None:
+        graph = laid.graph or graph
+        config, limits = lowered_config(config, laid.limits)
     prepared = {}
-    for node in topology.graph.nodes.values():
+    for node in graph.nodes.values():
         if node.kind is NodeKind.AGENT:
             prepared[node.name] = await engine.prepared(table[node.agent or node.name])
     run = RunShell(
         engine=engine,
         topology=topology,
-        graph=topology.graph,
+        graph=graph,
+        limits=limits,
+        points=None if laid is None else laid.points,
         config=config,
         agents=prepared,
         task=engine.converter.plain(request.task, config.max_value_bytes),

@@ -8,6 +8,7 @@ join, and nothing outlives the run.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -15,6 +16,7 @@ import trio
 
 from marsys_core.agents.registry import inside_run
 from marsys_core.engine.deadlines import Deadlines
+from marsys_core.engine.rulebook import Asked, Rulebook
 from marsys_core.engine.turns import Turns
 from marsys_core.errors import Cancelled, GuardRefused, RunTimeout
 from marsys_core.orchestrator import (
@@ -30,7 +32,7 @@ from marsys_core.orchestrator import (
     StopRun,
 )
 from marsys_core.protocols.guard import GuardSubject
-from marsys_core.topology import Topology
+from marsys_core.topology import NO_LIMITS, Limits, Topology
 
 __all__ = ["RunShell"]
 
@@ -40,6 +42,8 @@ class RunShell(Turns):
     """One run, from its task to its last event."""
 
     topology: Topology
+    limits: Limits = NO_LIMITS
+    points: Mapping[str, Asked] | None = None
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: float = 0.0
     _mail: dict[str, Command] = attrs.field(factory=dict)
@@ -58,11 +62,24 @@ class RunShell(Turns):
             {node: prepared.traits for node, prepared in self.agents.items()},
             append=self._record,
             pack=self._pack,
+            limits=self.limits,
+            turn_limits=self.limits.max_turns or None,
         )
+        if self.points is not None:
+            self.orchestrator.rules = self._rulebook(self.points)
         limit = self.config.max_parallel_branches if self.config.allow_parallel else 1
         if limit is not None:
             self._slots = trio.Semaphore(limit)
-        self._deadlines = Deadlines.of(self.config)
+        self._deadlines = Deadlines.of(self.config, self.limits)
+
+    def _rulebook(self, points: Mapping[str, Asked]) -> Rulebook:
+        return Rulebook(
+            **points,
+            task=self.task,
+            unpack=self.unpack,
+            keep=self.keep,
+            elapsed=lambda: trio.current_time() - self.began,
+        )
 
     # -- the run -------------------------------------------------------------------------------
 
@@ -133,7 +150,7 @@ class RunShell(Turns):
         """The scope ended the run before its branches did: its deadline passed, or somebody cancelled it."""
         limit = self.config.timeout
         if limit is not None and trio.current_time() >= self.began + limit:
-            msg = f"the run took longer than timeout={limit:g} s"
+            msg = f"the run took longer than timeout={limit:g} s{self.limits.whose('timeout')}"
             self._accept(self.orchestrator.stop(RunTimeout(msg, "timeout", limit), "timeout"))
         else:
             self._accept(self.orchestrator.stop(Cancelled("the run was cancelled"), "cancelled"))

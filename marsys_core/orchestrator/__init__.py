@@ -5,6 +5,7 @@ from marsys_core.orchestrator.joining import exception_of, flatten, tally
 from marsys_core.orchestrator.ledger import ROOT, START, Traits
 from marsys_core.orchestrator.orchestrator import Orchestrator
 from marsys_core.orchestrator.plain import Offer, offer
+from marsys_core.orchestrator.rulings import Rules, Said
 from marsys_core.orchestrator.state import Branch, Contribution, Join, Phase, RunState, Settled
 from marsys_core.orchestrator.talks import max_turns_of
 
@@ -20,8 +21,10 @@ __all__ = [
     "Offer",
     "Orchestrator",
     "Phase",
+    "Rules",
     "RunState",
     "RunStep",
+    "Said",
     "Settled",
     "Steer",
     "StopRun",

@@ -13,7 +13,7 @@ from marsys_core.events import EventId
 from marsys_core.orchestrator.commands import RunStep
 from marsys_core.orchestrator.joining import convergence_error, gather_input, tally
 from marsys_core.orchestrator.ledger import ROOT, START, order
-from marsys_core.orchestrator.moves import Moves
+from marsys_core.orchestrator.rulings import Rulings
 from marsys_core.orchestrator.state import Branch, Join, Phase, Settled
 from marsys_core.topology import ConvergencePolicy, NodeKind
 from marsys_core.values import Detached
@@ -22,7 +22,7 @@ __all__ = ["Forks"]
 
 
 @attrs.define(eq=False)
-class Forks(Moves):
+class Forks(Rulings):
     """Rules 1, 2, 5, 6, 7 and 8."""
 
     def _open_root(self, task: Any) -> None:
@@ -70,6 +70,13 @@ class Forks(Moves):
             values = [value for _, value in calls]
             self._limit_branch(branch, "max_branch_depth", config.max_branch_depth, msg, values)
             return
+        if self.rules is not None:
+            allowed = self._allowed_fork(branch, calls)
+            if allowed is None:
+                return
+            if allowed is not calls:  # what plain content would have asked counts as asked
+                asked = tuple(dict.fromkeys([*asked, *(node for node, _ in calls)])) if plain else asked
+                calls = allowed
         targets = [node for node, _ in calls] or asked
         meeting = None if detached else self._meeting(branch, targets, plain=plain)
         try:

@@ -15,7 +15,7 @@ from marsys_core.events import Event, EventId
 from marsys_core.orchestrator.commands import Command
 from marsys_core.orchestrator.plain import Plan
 from marsys_core.orchestrator.state import Branch, Contribution, RunState, Settled
-from marsys_core.topology import ConvergencePolicy, Graph
+from marsys_core.topology import NO_LIMITS, ConvergencePolicy, Graph, Limits
 from marsys_core.values import Failure, failure_of
 
 __all__ = ["END", "ROOT", "START", "USER", "Ledger", "Traits", "order"]
@@ -61,6 +61,7 @@ class Ledger(abc.ABC):
     pack: Callable[[Any], Any] = _as_is
     state: RunState = attrs.field(factory=RunState)
     turn_limits: Mapping[str, int] | None = None
+    limits: Limits = NO_LIMITS
     _commands: list[Command] = attrs.field(factory=list)
     _arrived: list[tuple[tuple[int, ...], Branch]] = attrs.field(factory=list)
     _default_policy: ConvergencePolicy | None = None

@@ -96,11 +96,15 @@ class Orchestrator(Talks):
             return False
         if state.steps >= config.max_steps:
             plural = "s" * (state.steps != 1)
-            self._limit_run("max_steps", config.max_steps, f"the run took {state.steps} step{plural}")
+            rule = self.limits.whose("max_steps")
+            msg = f"the run took {state.steps} step{plural}{rule}"
+            self._limit_run("max_steps", config.max_steps, msg)
             return False
         if config.max_steps_per_branch is not None and branch.steps >= config.max_steps_per_branch:
             msg = f"branch {branch.id} took {branch.steps} step{'s' * (branch.steps != 1)}"
             self._limit_branch(branch, "max_steps_per_branch", config.max_steps_per_branch, msg, ())
+            return False
+        if self.rules is not None and self.rules.before_step and not self._may_begin(branch):
             return False
         turn = turn_of(self.graph, branch) if self.graph.conversations else 0
         self._emit(
@@ -131,6 +135,10 @@ class Orchestrator(Talks):
             return self._steer(branch, wrong, action, duration, usage)
         if offered is None:
             offered = self.traits.get(branch.node, _PLAIN).tools
+        if self.rules is not None:
+            action, ruling = self._judge(branch, action, offered)
+            if ruling is not None:
+                return self._refuse(branch, ruling, action, duration, usage)
         if type(action) is Fail:
             error = self._failure(action.error, branch)
             self._emit(e.StepFailed(branch.id, branch.n, branch.last, branch.node, error, duration, usage))
@@ -200,6 +208,8 @@ class Orchestrator(Talks):
             self._stop_live()
         elif state.limited is not None:
             self._limit_run(state.limited.limit, state.limited.value, state.limited.message)
+        elif state.halted is not None:
+            self._halt(state.halted)
         elif not state.branches:
             self._open_root(state.task)
         # A child goes on before its parent opens the next one, as it did when it was opened.
@@ -248,6 +258,8 @@ class Orchestrator(Talks):
             if branch.limited is not None:
                 limit = branch.limited
                 self._limit_branch(branch, limit.limit, limit.value, limit.message, ())
+            elif branch.rulings and branch.rulings[-1].verdict != "modify":
+                self._overrule(branch, branch.rulings[-1])
             elif branch.how == "start":
                 self._enter(branch)
             else:
@@ -324,15 +336,39 @@ class Orchestrator(Talks):
         names = ", ".join(map(repr, missing))
         return f"there is no edge from {branch.node!r} to {names}; its edges lead to: {leads}"
 
+    def _refuse(
+        self,
+        branch: Branch,
+        ruling: e.RuleDecided,
+        action: Action,
+        duration: float,
+        usage: Usage | None,
+    ) -> list[Command]:
+        """A rule does not let the action of a step be."""
+        if ruling.verdict == "stop":
+            self._halt(ruling)
+            return self._drain()
+        error = self._error_of(ruling)
+        if ruling.verdict == "block":
+            return self._steer(branch, str(error), action, duration, usage, error)
+        return self.on_failure(branch, error, duration=duration, usage=usage)
+
     def _steer(
-        self, branch: Branch, wrong: str, action: Action, duration: float, usage: Usage | None
+        self,
+        branch: Branch,
+        wrong: str,
+        action: Action,
+        duration: float,
+        usage: Usage | None,
+        error: BaseException | None = None,
     ) -> list[Command]:
         limit = self.config.max_steering_retries
         attempt = branch.attempts + 1
         if not self.traits.get(branch.node, _PLAIN).notes or attempt > limit:
             reply = action.reply if type(action) is Malformed else action
             tried = f" (asked {attempt} times)" if attempt > 1 else ""
-            return self.on_failure(branch, ActionError(wrong + tried, reply), duration=duration, usage=usage)
+            error = error or ActionError(wrong + tried, reply)
+            return self.on_failure(branch, error, duration=duration, usage=usage)
         note = f"Your last reply could not be carried out: {wrong}. Here there are: {describe(self.graph, branch)}."
         if attempt >= 3:
             note += self._exact_call(branch)
@@ -392,8 +428,7 @@ class Orchestrator(Talks):
             link = decided.targets[0]
             self._arrive(branch, link.target, value, inputs, call=link.bidirectional, fresh=decided.fresh)
         else:
-            calls = tuple((link.target, value) for link in decided.targets)
-            self._fork(branch, calls, plain=True, fresh=decided.fresh)
+            self._fork(branch, self._plain_calls(decided, value), plain=True, fresh=decided.fresh)
 
     def _map(self, branch: Branch, decided: Plan, value: Any) -> None:
         if not isinstance(value, list):
@@ -404,5 +439,4 @@ class Orchestrator(Talks):
             return
         # With fewer items than nodes, the nodes left over are asked too: a list is dispatched once.
         targets = tuple(link.target for link in decided.targets)
-        calls = tuple((targets[i % len(targets)], item) for i, item in enumerate(value))
-        self._fork(branch, calls, plain=True, fresh=decided.fresh, asked=targets)
+        self._fork(branch, self._plain_calls(decided, value), plain=True, fresh=decided.fresh, asked=targets)

@@ -155,6 +155,8 @@ class Branch:
     left: bool = False
     limited: e.LimitReached | None = None
     dropped: int = 0
+    rulings: list[e.RuleDecided] | None = None
+    """What rules have said of the step, or of the fork, that it is about."""
 
     @property
     def caller(self) -> str | None:
@@ -190,6 +192,7 @@ class RunState:
     stopping: Any = None
     stopped: bool = False
     limited: e.LimitReached | None = None
+    halted: e.RuleDecided | None = None
     finished: bool = False
     success: bool = False
     unasked: dict[str, set[str]] = attrs.field(factory=dict)
@@ -261,7 +264,7 @@ def _branch_moved(state: RunState, branch: Branch, event: Any) -> None:
     branch.node, branch.value, branch.how, branch.stack = event.node, event.value, event.how, event.stack
     branch.inputs, branch.phase, branch.action = event.inputs or (event.id,), Phase.READY, None
     branch.joined = branch.fork if event.how == "join" else None
-    branch.fork = None
+    branch.fork = branch.rulings = None
     if event.how != "turn" and event.how != "answer":  # a question is asked within a turn
         branch.turn = 0
 
@@ -294,10 +297,12 @@ def _branch_forked(state: RunState, branch: Branch, event: Any) -> None:
     )
     branch.forks = event.fork + 1
     branch.phase, branch.action, branch.turn = Phase.OPENING, None, 0
+    branch.rulings = None
 
 
 def _step_started(state: RunState, branch: Branch, event: Any) -> None:
     branch.phase, branch.turn = Phase.RUNNING, event.turn
+    branch.rulings = None
     branch.steps += 1
     branch.stepped[event.node] = None
     branch.passed = None
@@ -328,6 +333,15 @@ def _step_failed(state: RunState, branch: Branch, event: Any) -> None:
 
 def _step_steered(state: RunState, branch: Branch, event: Any) -> None:
     branch.attempts = event.attempt
+    branch.rulings = None
+
+
+def _rule_decided(state: RunState, branch: Branch, event: Any) -> None:
+    branch.rulings = [*(branch.rulings or ()), event]
+    if event.verdict == "stop":
+        state.halted = event
+    elif event.verdict == "modify" and event.point == "before_step":
+        branch.value = event.value
 
 
 def _branch_delivered(state: RunState, branch: Branch, event: Any) -> None:
@@ -427,5 +441,6 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any, Any], None]] = {
     e.StepFinished: _step_finished,
     e.StepFailed: _step_failed,
     e.StepSteered: _step_steered,
+    e.RuleDecided: _rule_decided,
     e.Warned: _warned,
 }

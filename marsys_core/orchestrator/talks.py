@@ -67,6 +67,10 @@ class Talks(Forks):
         decided = self._said(branch, action, offered)
         return () if decided is None else decided.unasked
 
+    def _plan_of(self, branch: Branch, action: Action, offered: bool) -> Plan | None:
+        said = self._said(branch, action, offered) if self.graph.conversations else None
+        return said or super()._plan_of(branch, action, offered)
+
     def _said(self, branch: Branch, action: Action | None, offered: bool) -> Plan | None:
         """Decide where goes what `action` says in a conversation; None where it says nothing in one."""
         if type(action) is Invoke:

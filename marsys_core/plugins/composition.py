@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Composition", "compose", "load_commands", "survey"]
 
+_DERIVED = 1024  # what follows from things that are made for one run must not pile up
 _KEPT = 32  # compositions of plugins that the application hands over are made anew once there are more
 
 _lock = threading.Lock()
@@ -54,6 +55,7 @@ class Composition:
     _tables: Mapping[str, Mapping[str, Declared]]
     _own: Mapping[str, Any]
     _structured: dict[tuple[str, str], Any] = attrs.field(factory=dict)
+    _derived: dict[object, Any] = attrs.field(factory=dict)
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Return the names of one kind, sorted."""
@@ -169,6 +171,15 @@ class Composition:
         if kept is None:
             kept = self._structured[kind, name] = self._structure(kind, name)
         return kept
+
+    def once(self, key: object, make: Callable[[], Any]) -> Any:
+        """Return what `make` returns, which follows from `key` and these declarations, made once for both."""
+        found = self._derived.get(key)
+        if found is None:
+            if len(self._derived) >= _DERIVED:
+                self._derived.clear()
+            found = self._derived[key] = make()
+        return found
 
     def _structure(self, kind: str, name: str) -> Any:
         provider, owner = self.provider(kind, name), self.owner_of(kind, name)

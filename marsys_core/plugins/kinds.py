@@ -69,6 +69,7 @@ _ALL = (
     Kind(name="event sink", hook="marsys_event_sinks", providers=True),
     Kind(name="middleware", hook="marsys_middleware", plain=METHODS),
     Kind(name="command", hook="marsys_commands", plain=("target",)),
+    Kind(name="rule", hook="marsys_rules", plain=("make",)),
     Kind(name="health check", hook="marsys_health_checks", plain=("check",)),
 )
 

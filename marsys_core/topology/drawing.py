@@ -75,8 +75,8 @@ def _mermaid_arrow(edge: Edge) -> str:
     return f'<-.->|"{edge.max_turns} turns"|'
 
 
-def draw_text(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:
-    """Return one paragraph a node: its name, what is set on it, and where its edges lead."""
+def draw_text(nodes: Mapping[str, Node], edges: Iterable[Edge], rules: Iterable[str] = ()) -> str:
+    """Return one paragraph a node: its name, what is set on it, and where its edges lead; then the rules."""
     leading: dict[str, list[str]] = {name: [] for name in nodes}
     for edge in edges:
         note = "" if edge.target in nodes else " (unknown)"
@@ -85,6 +85,7 @@ def draw_text(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:
     for name, targets in leading.items():
         lines.append(_label(nodes[name]) if name in nodes else f"{name} (unknown)")
         lines += targets
+    lines += [f"rule {rule}" for rule in rules]
     return "\n".join(lines) + "\n" if lines else ""
 
 

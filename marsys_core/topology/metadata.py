@@ -15,16 +15,16 @@ _MAX_DEPTH = 32
 _MAX_INTEGER = 2**63  # what every JSON reader and database column takes
 
 
-def plain_metadata(value: object) -> dict[str, Any]:
-    """Return a copy of `value` that is JSON data through and through.
+def plain_metadata(value: object, what: str = "metadata") -> dict[str, Any]:
+    """Return a copy of `value`, which messages call `what`, that is JSON data through and through.
 
     Raises:
         TopologyError: It is no mapping, or it holds something that JSON does not know.
     """
     if not isinstance(value, Mapping):
-        msg = f"metadata is a mapping, not {clip(value)} ({type(value).__name__})"
+        msg = f"{what} is a mapping, not {clip(value)} ({type(value).__name__})"
         raise TopologyError(msg)
-    return _plain_mapping(value, "metadata", 0)
+    return _plain_mapping(value, what, 0)
 
 
 def _plain(value: object, place: str, depth: int) -> Any:
@@ -35,7 +35,7 @@ def _plain(value: object, place: str, depth: int) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return value
     if depth > _MAX_DEPTH:
-        msg = f"metadata is nested deeper than {_MAX_DEPTH} levels"
+        msg = f"{place.partition('.')[0]} is nested deeper than {_MAX_DEPTH} levels"
         raise TopologyError(msg)
     if isinstance(value, Mapping):
         return _plain_mapping(value, place, depth)

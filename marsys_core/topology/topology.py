@@ -20,6 +20,7 @@ from marsys_core.topology.names import (
     unknown_nodes,
 )
 from marsys_core.topology.nodes import Dispatch, Edge, Node, NodeKind
+from marsys_core.topology.rules import rule_from, rule_to_dict, rule_to_text
 
 __all__ = ["Topology"]
 
@@ -38,7 +39,8 @@ class Topology:
         nodes: Names, `Node` objects or mappings of their fields.
         edges: `Edge` objects, texts such as ``"A -> [B, C] -> D"``, pairs of names, or mappings.
         entry_point: Where a run begins if no edge out of ``start`` or ``user`` says so.
-        rules: None are available in this version.
+        rules: Texts such as ``"timeout(30)"``, mappings such as ``{"timeout": 30}``, or objects. What their
+            names stand for is looked up when a run is put together.
 
     Raises:
         TopologyError: Something cannot be read; all such problems at once.
@@ -50,11 +52,12 @@ class Topology:
         edges: Iterable[object] = (),
         *,
         entry_point: str | None = None,
-        rules: Collection[object] = (),
+        rules: Iterable[object] = (),
     ) -> None:
         self._nodes: dict[str, Node] = {}
         self._edges: dict[tuple[str, str], Edge] = {}
         self._entry_point: str | None = None
+        self._rules: tuple[object, ...] = ()
         self._graph: Graph | None = None
         self._warnings: tuple[str, ...] = ()
         self._sound = False
@@ -114,6 +117,8 @@ class Topology:
         }
         if self._entry_point is not None:
             value["entry_point"] = self._entry_point
+        if self._rules:
+            value["rules"] = [rule_to_dict(rule) for rule in self._rules]
         return value
 
     @property
@@ -134,6 +139,23 @@ class Topology:
     @entry_point.setter
     def entry_point(self, name: str | None) -> None:
         self._entry_point = None if name is None else canonical(name)
+        self._changed()
+
+    @property
+    def rules(self) -> tuple[object, ...]:
+        """The rules, each a `RuleCall` or an object, in the order in which they are asked.
+
+        Raises:
+            TopologyError: On setting, one cannot be read; all such problems at once.
+        """
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: Iterable[object]) -> None:
+        problems: list[str] = []
+        self._set_rules(rules, problems)
+        if problems:
+            raise _error(problems)
         self._changed()
 
     @property
@@ -238,11 +260,12 @@ class Topology:
             self._graph = Graph(self._nodes, self._edges.values(), self._entry_point)
         return self._graph
 
-    def validate(self, known_agents: Iterable[str] | None = None) -> None:
+    def validate(self, known_agents: Iterable[str] | None = None, also: Iterable[str] = ()) -> None:
         """Check that this can run, and set `warnings`.
 
         Args:
             known_agents: The names of all registered agents; None leaves them unchecked.
+            also: Problems that were found elsewhere, in its rules for example, to be raised with the others.
 
         Raises:
             TopologyError: It cannot run; every problem at once, each with the nodes and the fix.
@@ -252,6 +275,7 @@ class Topology:
         found = [] if self._sound else list(validation.problems(self._nodes, self.edges, self._entry_point))
         if known is not None:
             found += validation.unregistered(self._nodes, known)
+        found += also
         if found:
             raise TopologyError("this topology cannot run:", found)
         if not self._sound:
@@ -278,8 +302,8 @@ class Topology:
         return drawing.draw_dot(self._nodes, self._edges.values())
 
     def to_text(self) -> str:
-        """Return a drawing in text: each node, what is set on it and where its edges lead."""
-        return drawing.draw_text(self._nodes, self._edges.values())
+        """Return a drawing in text: each node, what is set on it and where its edges lead, and the rules."""
+        return drawing.draw_text(self._nodes, self._edges.values(), map(rule_to_text, self._rules))
 
     def __str__(self) -> str:
         return drawing.write_text(self._nodes, self._edges.values())
@@ -348,8 +372,7 @@ class Topology:
         self, nodes: object, edges: object, entry_point: object, rules: object, keys: tuple[str, str]
     ) -> None:
         problems: list[str] = []
-        if rules:
-            problems.append("rules are not available in this version; remove them @ $.rules")
+        self._set_rules(rules, problems)
         given = _items(keys[0], nodes, problems)
         for index, value in enumerate(given):
             _attempt(
@@ -364,6 +387,12 @@ class Topology:
             _attempt(self._set_entry_point, entry_point, "$.entry_point", problems)
         if problems:
             raise _error(problems)
+
+    def _set_rules(self, rules: object, problems: list[str]) -> None:
+        read: list[object] = []
+        for index, value in enumerate(_items("rules", rules, problems)):
+            _attempt(lambda rule: read.append(rule_from(rule)), value, f"$.rules[{index}]", problems)
+        self._rules = tuple(read)
 
     def _set_entry_point(self, name: object) -> None:
         self._entry_point = canonical(name)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         MaxRetriesExceeded,
         ModelError,
         RecoverableError,
+        RuleBlocked,
+        RuleError,
+        RuleStopped,
         RunError,
         ToolError,
         TopologyError,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from marsys_core.models import ModelRequest, ModelResponse, Sampling
     from marsys_core.orchestra import Orchestra, Run
     from marsys_core.plugins import PluginSettings
+    from marsys_core.protocols.rule import Allow, Block, Modify, RuleFacts, Stop
     from marsys_core.results import BranchResult, RunResult
     from marsys_core.tools import Tool, ToolContext, tool
     from marsys_core.topology import ConvergencePolicy, Edge, EdgePattern, Node, Topology
@@ -62,6 +66,9 @@ _HOMES = {
         "MaxRetriesExceeded",
         "ModelError",
         "RecoverableError",
+        "RuleBlocked",
+        "RuleError",
+        "RuleStopped",
         "RunError",
         "ToolError",
         "TopologyError",
@@ -70,6 +77,7 @@ _HOMES = {
     "marsys_core.models": ("ModelRequest", "ModelResponse", "Sampling"),
     "marsys_core.orchestra": ("Orchestra", "Run"),
     "marsys_core.plugins": ("PluginSettings",),
+    "marsys_core.protocols.rule": ("Allow", "Block", "Modify", "RuleFacts", "Stop"),
     "marsys_core.results": ("BranchResult", "RunResult"),
     "marsys_core.tools": ("Tool", "ToolContext", "tool"),
     "marsys_core.topology": ("ConvergencePolicy", "Edge", "EdgePattern", "Node", "Topology"),
@@ -83,8 +91,10 @@ __all__ = [
     "Agent",
     "AgentError",
     "AgentPool",
+    "Allow",
     "AskUser",
     "BaseAgent",
+    "Block",
     "BranchResult",
     "ConfigError",
     "Context",
@@ -110,6 +120,7 @@ __all__ = [
     "ModelError",
     "ModelRequest",
     "ModelResponse",
+    "Modify",
     "Node",
     "Orchestra",
     "PatternConfig",
@@ -118,11 +129,16 @@ __all__ = [
     "Registry",
     "RetryConfig",
     "Return",
+    "RuleBlocked",
+    "RuleError",
+    "RuleFacts",
+    "RuleStopped",
     "Run",
     "RunError",
     "RunResult",
     "Sampling",
     "StatusConfig",
+    "Stop",
     "Tool",
     "ToolContext",
     "ToolError",

@@ -7,6 +7,7 @@ import pytest
 
 import marsys
 from marsys import topologies
+from marsys.rules.plugin import marsys_rules
 from marsys_core import config, errors, hookspecs
 from marsys_core.actions import _READERS
 from marsys_core.config import describe_fields
@@ -70,14 +71,29 @@ def test_every_hook_has_a_heading_that_is_its_signature():
     headings = re.findall(r"^### `(marsys_.*)`$", page("plugins"), re.MULTILINE)
 
     assert sorted(headings) == sorted(signature(name) for name in hookspecs.__all__)
-    assert len(headings) == 12
+    assert len(headings) == 13
 
 
 def test_every_pattern_stands_in_the_table_with_its_signature():
-    rows = re.findall(r"^\| `(\w+\(.*?\))` \|", page("topology"), re.MULTILINE)
+    section = page("topology").split("\n## Patterns\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+\(.*?\))` \|", section, re.MULTILINE)
     patterns = [name for name in topologies.__all__ if name != "PatternConfig"]
 
     assert sorted(rows) == sorted(shortened(name) for name in patterns)
+
+
+def test_every_rule_stands_in_the_table_with_its_arguments_and_its_object():
+    section = page("topology").split("\n## Rules\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+\(.*?\))` \| `(\w+)` \|", section, re.MULTILINE)
+
+    assert rows == [(_with_arguments(each), each.make.__name__) for each in marsys_rules()]
+
+
+def _with_arguments(declared) -> str:
+    plain = [
+        each.replace(annotation=each.empty) for each in inspect.signature(declared.make).parameters.values()
+    ]
+    return f"{declared.name}{inspect.Signature(plain)}"
 
 
 def shortened(name: str) -> str:

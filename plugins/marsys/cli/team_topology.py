@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["lay_out"]
 
 _PATH = "$.topology"
-_KEYS = ("flows", "edges", "nodes", "entry_point", "pattern")
+_KEYS = ("flows", "edges", "nodes", "entry_point", "rules", "pattern")
 
 
 def lay_out(
@@ -25,8 +25,8 @@ def lay_out(
     """Make the topology of ``[topology]``; what is wrong is added to `problems`.
 
     It is written as ``flows``, a list of texts; as ``nodes`` and ``edges``, as `Topology.to_dict` makes them;
-    or as ``pattern`` with its arguments. ``[topology.nodes.NAME]`` sets fields of a node. A single agent needs
-    no topology.
+    or as ``pattern`` with its arguments. ``[topology.nodes.NAME]`` sets fields of a node, and ``rules`` go with
+    all of them. A single agent needs no topology.
 
     Args:
         given: The table, or a text, or a list of texts.
@@ -40,6 +40,8 @@ def lay_out(
         return None
     if len(problems.found) == before:
         _check(topology, agents, problems)
+        if topology.rules and composition is not None:
+            _check_rules(topology, composition, problems)
     return topology
 
 
@@ -54,7 +56,7 @@ def _topology(
         given = {"flows": given}
     table = dict(problems.table(given, _PATH))
     flags = table.pop("nodes") if isinstance(table.get("nodes"), dict) else {}
-    entry_point = table.pop("entry_point", None)
+    entry_point, rules = table.pop("entry_point", None), table.pop("rules", ())
     if "pattern" in table:
         topology = _of_pattern(table, composition, problems)
     else:
@@ -66,6 +68,8 @@ def _topology(
         _set_fields(topology, name, fields, problems)
     if entry_point is not None:
         _attempt(lambda: setattr(topology, "entry_point", entry_point), at(_PATH, "entry_point"), problems)
+    path = at(_PATH, "rules")
+    _attempt(lambda: setattr(topology, "rules", rules), path, problems, instead_of="$.rules")
     return topology
 
 
@@ -160,6 +164,14 @@ def _check(topology: Topology, agents: Sequence[str], problems: Problems) -> Non
     for name in agents:
         if name not in used:
             problems.add(_why_unused(name), at("$.agents", name))
+
+
+def _check_rules(topology: Topology, composition: Composition, problems: Problems) -> None:
+    from marsys_core.engine.rulebook import lay_rules
+
+    found = lay_rules(topology, lambda name: composition.item("rule", name)).problems
+    if found:
+        problems.take(ConfigError("", found), at(_PATH, "rules"), instead_of="$.rules")
 
 
 def _why_unused(name: str) -> str:

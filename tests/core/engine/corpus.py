@@ -16,8 +16,9 @@ from marsys_core.agents.pool import AgentPool
 from marsys_core.config import ExecutionConfig, RetryConfig
 from marsys_core.messages import ToolCall
 from marsys_core.models import ModelRequest
+from marsys_core.protocols.rule import Block, Modify, RuleFacts, Stop
 from marsys_core.tools import tool
-from marsys_core.topology import ConvergencePolicy, Node, Topology
+from marsys_core.topology import ConvergencePolicy, Limits, Node, Topology
 from tests.core.fakes import FakeModel, Reply, bare, call, invoking
 
 __all__ = ["CORPUS", "Books", "Workflow"]
@@ -383,6 +384,37 @@ def _(books: Books) -> Mapping[str, Any]:
 @workflow("failures that a policy lets pass", "A <-> [B, C]", convergence_policy=0.5)
 def _(books: Books) -> Mapping[str, Any]:
     return {"A": [_asks("B", "C"), _asks("B", "C"), "a"], "B": Fail("no"), "C": _sleeper(books, 1)}
+
+
+class _Ruled:
+    """Says something of each kind: before and after steps, and before forks."""
+
+    def limits(self, limits: Limits) -> Limits:
+        return limits.lowered("agent_timeout", {"E": 2, "": 20}, "ruled").lowered("max_agents", 3, "ruled")
+
+    def before_step(self, facts: RuleFacts) -> Any:
+        if facts.node == "H":
+            return Stop("at the end")
+        return Block("not D") if facts.node == "D" else Modify(f"{facts.value}~")
+
+    def after_step(self, facts: RuleFacts) -> Any:
+        return Block("say more") if facts.value == "short" else None
+
+    def before_fork(self, facts: RuleFacts) -> Any:
+        return Modify([(node, payload) for node, payload in facts.value if node != "F"])
+
+
+@workflow(
+    "rules",
+    Topology(
+        [Node("A", dispatch="all", convergence_policy=0.1), *"BCDEFGH"],
+        ["A -> B", "A -> C", "A -> D", "A -> E", "A -> F", *[f"{name} -> G" for name in "BCDEF"], "G -> H"],
+        rules=[_Ruled()],
+    ),
+)
+def _(books: Books) -> Mapping[str, Any]:
+    talker = _llm("B", ["short", "short", "a longer answer"], delay=1)
+    return {"A": None, "B": talker, "C": _sleeper(books, 1), "E": _sleeper(books, 9), **dict.fromkeys("DFGH")}
 
 
 @workflow("a team of models", "H <-> [S1, S2, S3]")

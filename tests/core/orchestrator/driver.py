@@ -11,6 +11,7 @@ import attrs
 
 from marsys_core.actions import Action, Invoke, read_action
 from marsys_core.config import ExecutionConfig
+from marsys_core.engine.rulebook import Rulebook
 from marsys_core.events import Event, StepStarted, StepSteered, Warned
 from marsys_core.orchestrator import (
     Branch,
@@ -24,6 +25,7 @@ from marsys_core.orchestrator import (
     flatten,
 )
 from marsys_core.topology import Graph, Topology
+from marsys_core.topology.rules import POINTS
 
 __all__ = ["Outcome", "Script", "Simulation", "Turn", "drive", "fold", "invoke", "table"]
 
@@ -111,13 +113,26 @@ class Simulation:
         config: ExecutionConfig | None = None,
         traits: Mapping[str, Traits] | None = None,
         seed: int | None = None,
+        rules: Sequence[Any] = (),
     ) -> Simulation:
         graph = topology if isinstance(topology, Graph) else Topology.of(topology).graph
         orchestrator = Orchestrator(graph, config or ExecutionConfig(), traits or {})
         rng = None if seed is None else random.Random(seed)
         made = cls(orchestrator, script if callable(script) else table(script), rng)
         orchestrator.append = made.record
-        return made
+        return made.ruled_by(rules)
+
+    def ruled_by(self, rules: Sequence[Any]) -> Simulation:
+        """Have these objects asked before and after steps and before forks."""
+        if rules:
+            asked = {
+                point: tuple(
+                    (type(rule).__name__, getattr(rule, point)) for rule in rules if hasattr(rule, point)
+                )
+                for point in POINTS
+            }
+            self.orchestrator.rules = Rulebook(**asked, task="task")
+        return self
 
     def record(self, event: Event) -> None:
         self.events.append(event)
@@ -132,13 +147,20 @@ class Simulation:
         return self
 
     def resume(self, prefix: Sequence[Event]) -> Simulation:
-        """Rebuild the run from `prefix`, and take the steps again that were running there."""
+        """Rebuild the run from `prefix`, and take the steps again that were running there.
+
+        Where `prefix` ends between what rules said and what came of it, that is done at once, as it was.
+        """
         for event in prefix:
             self.orchestrator.state.apply(event)
             self.count(event)
         branches = self.orchestrator.state.branches.values()
         self.running += [branch for branch in branches if branch.phase is Phase.RUNNING]
         self.accept(self.orchestrator.resume())
+        for waiting, go_on in ((self.ready, self.begin), (self.running, self.end)):
+            for branch in [branch for branch in waiting if branch.rulings]:
+                waiting.remove(branch)
+                go_on(branch)
         return self
 
     def accept(self, commands: Iterable[Command]) -> None:
@@ -214,9 +236,11 @@ def drive(
     config: ExecutionConfig | None = None,
     traits: Mapping[str, Traits] | None = None,
     seed: int | None = None,
+    rules: Sequence[Any] = (),
 ) -> Outcome:
     """Run `script` over `topology`; `seed` shuffles which steps begin and end next."""
-    return Simulation.of(topology, script, config=config, traits=traits, seed=seed).start(task).run()
+    simulation = Simulation.of(topology, script, config=config, traits=traits, seed=seed, rules=rules)
+    return simulation.start(task).run()
 
 
 def fold(events: Iterable[Event]) -> RunState:

@@ -93,6 +93,11 @@ class Ledger:
             case e.StepStarted():
                 self.settle_content(event.branch)
                 self.end(self.held[event.branch])
+            case e.RuleDecided(point="before_step", verdict="modify"):
+                self.settle_content(event.branch)
+                self.end(self.held[event.branch])
+                self.hand(event.value)
+                self.held[event.branch] = event.value
             case e.StepFinished():
                 self.act(event)
             case e.BranchForked(plain=True):

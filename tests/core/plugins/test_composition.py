@@ -498,3 +498,25 @@ def test_a_provider_that_cannot_work_is_refused_when_it_is_made(
 ) -> None:
     with pytest.raises((TypeError, ValueError), match=error):
         Provider(**arguments)
+
+
+def test_what_follows_from_a_composition_is_worked_out_once():
+    made = []
+    composition = compose(PluginSettings(discover=False))
+
+    def make():
+        made.append(None)
+        return len(made)
+
+    assert [
+        composition.once("key", make),
+        composition.once("key", make),
+        composition.once("other", make),
+    ] == [1, 1, 2]
+
+
+def test_what_follows_from_a_composition_does_not_pile_up():
+    composition = compose(PluginSettings(discover=False))
+    for number in range(3000):
+        assert composition.once(("number", number), lambda number=number: [number]) == [number]
+    assert len(composition._derived) <= 1024

@@ -61,7 +61,7 @@ def test_an_edge_that_is_declared_again_is_one_edge():
             {"nodes": [], "flows": []},
             r"write a topology with 'nodes' and 'edges' or with 'agents' and 'flows', not with both",
         ),
-        ({"rules": ["timeout"]}, r"rules are not available in this version; remove them @ \$\.rules"),
+        ({"rules": ["a(b"]}, r"the rule 'a\(b' cannot be read: '\)' is missing; write .* @ \$\.rules\[0\]"),
         ({"agents": "A"}, r"a list is expected, not 'A' \(str\) @ \$\.agents"),
         ({"nodes": [3]}, r"a node is a name, a Node or a mapping, not 3 \(int\) @ \$\.nodes\[0\]"),
         (
@@ -96,9 +96,9 @@ def test_what_cannot_be_read_is_refused_with_its_path(value, message):
 
 def test_all_that_cannot_be_read_is_said_at_once():
     with pytest.raises(TopologyError) as caught:
-        Topology(["A", "A", {"name": "B", "rounds": 0}], ["A ->", 7], rules=["x"])
+        Topology(["A", "A", {"name": "B", "rounds": 0}], ["A ->", 7], rules=["x("])
     assert len(caught.value.problems) == 5
-    assert str(caught.value).startswith("this topology cannot be read:\n  - rules are not available")
+    assert str(caught.value).startswith("this topology cannot be read:\n  - the rule 'x(' cannot be read")
 
 
 def test_changes_can_be_chained_and_drop_the_compiled_graph():

@@ -150,6 +150,13 @@ def test_a_pattern_is_given_its_arguments(team: Write) -> None:
     assert str(found.topology.edges[0]) == "A <-> B"
 
 
+@pytest.mark.parametrize("form", ['flows = ["A -> B"]', 'pattern = "pipeline"\nstages = ["A", "B"]'])
+def test_rules_go_with_every_form_of_a_topology(team: Write, form: str) -> None:
+    rules = 'rules = ["timeout(60)", { agent_timeout = { A = 20, default = 10 } }]'
+    found = load(team, f"{PAIR}[topology]\n{form}\n{rules}")
+    assert found.topology.to_dict()["rules"] == [{"timeout": 60}, {"agent_timeout": {"A": 20, "default": 10}}]
+
+
 def test_relative_places_are_relative_to_the_file(team: Write, tmp_path: Path) -> None:
     text = '[agents.A]\nmodel = "extractive"\n[plugins.search]\nfolder = "texts"\ndatabase = "{}"\n'
     for given, expected in (
@@ -447,6 +454,16 @@ TOPOLOGIES = {
     'entry_point = "A"': ('  - nothing says who invokes whom: flows = ["A -> B"] @ $.topology'),
     'flows = ["A -> B"]\nentry_point = "C"': (
         "  - entry_point: no node is called 'C'; there are: A, B. @ $.topology"
+    ),
+    'flows = ["A -> B"]\nrules = ["timeout(", 3]': (
+        "  - the rule 'timeout(' cannot be read: ')' is missing; write name(argument, ...), as in timeout(30) "
+        "@ $.topology.rules[0]\n"
+        "  - a rule is a text, a mapping or an object with one of before_step, after_step, before_fork, not 3 (int) "
+        "@ $.topology.rules[1]"
+    ),
+    'flows = ["A -> B"]\nrules = ["timeout(0)", { max_steps = 3 }, "convergence_point(C)"]': (
+        "  - rule timeout(0): a number of seconds above 0, at most 1e9, is expected, not 0 @ $.topology.rules[0]\n"
+        "  - no node is called 'C'; there are: A, B. @ $.topology.rules[2]"
     ),
     'flows = ["A -> B"]\nentry_point = 3': (
         "  - a node's name is a string, not 3 (int) @ $.topology.entry_point"
