@@ -329,12 +329,13 @@ class ModelFailed(Event):
 
 @attrs.define(eq=False)
 class ToolStarted(Event):
-    """A tool was called, with its arguments as they were given."""
+    """A tool was called, with its arguments as they were given, and whether it may be run again after a crash."""
 
     node: str
     tool: str
     call_id: str
     arguments: Any
+    idempotent: bool = False
 
 
 @attrs.define(eq=False)

@@ -33,7 +33,7 @@ ROOMS = {
     "actions": {"errors", "messages", "topology"},
     "protocols": {"errors", "messages", "events"},
     "models": {"errors", "messages"},
-    "tools": {"errors", "messages", "models"},
+    "tools": {"errors", "messages", "values", "models"},
     "memory": {"errors", "messages"},
     "results": {"errors", "messages", "values"},
     "journal": {"errors", "config", *PURE},

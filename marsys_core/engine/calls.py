@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from marsys_core import events as e
+from marsys_core.engine.processes import run_in_process
 from marsys_core.engine.threads import run_in_thread
 from marsys_core.errors import (
     CriticalError,
@@ -250,7 +251,9 @@ async def call_tool(
     if at is None:
         at = branch.n
         branch.n += 2  # its end has a place too, whatever else is recorded meanwhile
-    run.record(e.ToolStarted(branch.id, at, step.cause, step.node, tool.name, call_id, given))
+    run.record(
+        e.ToolStarted(branch.id, at, step.cause, step.node, tool.name, call_id, given, tool.idempotent)
+    )
     started = trio.current_time()
     try:
         bound = tool.bind(arguments)
@@ -302,6 +305,8 @@ async def _run_tool(call: ToolRun) -> Any:
 
 async def _invoke_tool(call: ToolRun) -> Any:
     tool, arguments = call.tool, dict(call.arguments)
+    if tool.isolation is not None:
+        return await run_in_process(call)
     if tool.context_parameter is not None:
         arguments[tool.context_parameter] = call.step.tool_context(call)
     if tool.is_async:

@@ -1,7 +1,7 @@
 """Tools: functions that a model may call.
 
-`tool` makes a `Tool` of a function: its JSON Schema comes from the type hints and a Google-style
-docstring, and `Tool.bind` turns what a model sent into arguments, or into an error that tells the model
+`tool` makes a `Tool` of a function: its JSON Schema comes from the type hints and the
+docstring (Google, NumPy or Sphinx style), and `Tool.bind` turns what a model sent into arguments, or into an error that tells the model
 what to mend. Running a tool, with its threads, limits and journal, is the engine's.
 """
 

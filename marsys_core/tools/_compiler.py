@@ -13,7 +13,9 @@ from typing import Any, Literal
 import attrs
 
 from marsys_core.tools._arguments import Mismatch
+from marsys_core.tools._constraints import bounded, described, limits
 from marsys_core.tools._docstring import describe
+from marsys_core.tools._foreign import brings_schema, foreign_kind
 from marsys_core.tools._kinds import (
     ANY,
     SIMPLE,
@@ -26,8 +28,8 @@ from marsys_core.tools._kinds import (
     is_scalar,
     object_kind,
     table,
-    union,
 )
+from marsys_core.tools._unions import union
 
 __all__ = ["Compiler", "Unsupported", "signature_of"]
 
@@ -72,6 +74,8 @@ class Compiler:
             return self._generic(annotation, origin, typing.get_args(annotation))
         if isinstance(annotation, typing.NewType):
             return self.compile(annotation.__supertype__)
+        if type(annotation).__name__ == "InitVar":
+            return self.compile(annotation.type)
         try:
             simple = SIMPLE.get(annotation)
         except TypeError:  # not hashable, so no type
@@ -83,17 +87,20 @@ class Compiler:
             return self._annotated(arguments[0], arguments[1:])
         if origin is Literal:
             return self._literal(annotation, arguments)
-        if origin in (typing.Required, typing.NotRequired):
+        if origin in _QUALIFIERS:
             return self.compile(arguments[0])
         if origin in (typing.Union, types.UnionType):
-            kinds = [self.compile(member) for member in arguments]
-            # An integer stays one where both numbers are allowed: every other member takes only what is its own.
-            return union(sorted(kinds, key=lambda kind: kind.schema.get("type") == "number"))
+            return union([self.compile(member) for member in arguments])
         return self._container(annotation, origin, arguments)
 
     def _annotated(self, annotation: Any, metadata: tuple[Any, ...]) -> Kind:
         kind = self.compile(annotation)
-        text = next((item for item in metadata if isinstance(item, str)), None)
+        if found := limits(metadata):
+            try:
+                kind = bounded(kind, found)
+            except ValueError as error:
+                raise Unsupported(annotation, f"{error}") from error
+        text = described(metadata)
         return kind if text is None else attrs.evolve(kind, schema={**kind.schema, "description": text})
 
     def _literal(self, annotation: Any, values: tuple[Any, ...]) -> Kind:
@@ -141,7 +148,17 @@ class Compiler:
         def later(value: Any) -> Any:  # its own structure is there once it is compiled
             return self._done[annotation].structure(value)
 
-        return Kind(schema={"$ref": f"#/$defs/{name}"}, noun="an object", structure=later)
+        def weigh(value: Any) -> int:
+            return self._done[annotation].weigh(value)
+
+        return Kind(
+            schema={"$ref": f"#/$defs/{name}"},
+            noun="an object",
+            structure=later,
+            types=frozenset({dict}) if isinstance(annotation, type) else None,
+            weigh=weigh,
+            target=lambda: self._done[annotation],
+        )
 
     def _plain_class(self, annotation: Any) -> Kind:
         if type(annotation).__name__ == "TypeAliasType":
@@ -154,9 +171,18 @@ class Compiler:
             return self._enum(annotation)
         if hasattr(annotation, "__required_keys__"):
             return self._typed_dict(annotation)
-        if attrs.has(annotation) or hasattr(annotation, "__dataclass_fields__"):
+        if brings_schema(annotation):
+            return self._foreign(annotation)
+        named_tuple = issubclass(annotation, tuple) and hasattr(annotation, "_fields")
+        if attrs.has(annotation) or hasattr(annotation, "__dataclass_fields__") or named_tuple:
             return self._record(annotation)
         raise Unsupported(annotation)
+
+    def _foreign(self, annotation: Any) -> Kind:
+        try:
+            return foreign_kind(annotation, self.definitions, set(self._open.values()))
+        except Exception as error:  # its own code: a field of a type that it has no schema for, for example
+            raise Unsupported(annotation, f"{type(error).__name__}: {error}") from error
 
     def _enum(self, annotation: type[enum.Enum]) -> Kind:
         members = list(annotation)
@@ -175,10 +201,10 @@ class Compiler:
             fields[name] = Field(
                 kind=self.compile(hint), required=required, description=descriptions.get(name, "")
             )
-        return object_kind(fields)
+        return object_kind(fields, name=annotation.__name__)
 
     def _record(self, annotation: type) -> Kind:
-        """Compile an attrs class or a dataclass: what its constructor takes."""
+        """Compile an attrs class, a dataclass or a named tuple: what its constructor takes."""
         hints = _hints(annotation)
         if attrs.has(annotation):
             hints = {
@@ -191,9 +217,15 @@ class Compiler:
                 raise Unsupported(annotation, f"its constructor takes {str(parameter)!r}")
             kind = self.compile(hints.get(name, Any))
             fields[name] = Field.of(parameter, kind, descriptions.get(name, ""))
-        return object_kind(fields, _constructor(annotation))
+        return object_kind(fields, _constructor(annotation), annotation.__name__)
 
 
+_QUALIFIERS = {
+    typing.Required,
+    typing.NotRequired,
+    typing.Final,
+    getattr(typing, "ReadOnly", typing.Required),
+}
 _TABLES = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
 _ARRAYS: dict[Any, Callable[[list[Any]], Any]] = {
     list: as_it_is,

@@ -27,6 +27,8 @@ __all__ = [
     "SIMPLE",
     "Field",
     "Kind",
+    "Record",
+    "Structure",
     "array",
     "as_it_is",
     "choice",
@@ -34,7 +36,6 @@ __all__ = [
     "is_scalar",
     "object_kind",
     "table",
-    "union",
 ]
 
 Structure = Callable[[Any], Any]
@@ -42,11 +43,50 @@ Structure = Callable[[Any], Any]
 
 @attrs.frozen(kw_only=True)
 class Kind:
-    """What an annotation comes to; `noun` is its name in a sentence."""
+    """What an annotation comes to.
+
+    Attributes:
+        schema: Its JSON Schema.
+        noun: Its name in a sentence.
+        structure: Makes the value of what was sent, or raises `Mismatch`.
+        types: The types of what it may be sent, or None for any.
+        weigh: How exactly what was sent, and fits, is met: 2 for its very type, 1 for another form of it,
+            0 where it was widened; of an array or an object the sum over what is in it. It decides between
+            the members of a union.
+        choices: What may be sent, each with its type, where that is a list.
+        record: What is known of an object with known fields.
+        members: The members of a union.
+        target: Gives the kind that a reference stands for, once that is compiled.
+    """
 
     schema: dict[str, Any]
     noun: str
     structure: Structure
+    types: frozenset[type] | None
+    weigh: Callable[[Any], int]
+    choices: frozenset[tuple[type, Any]] | None = None
+    record: Record | None = None
+    members: tuple[Kind, ...] = ()
+    target: Callable[[], Kind] | None = None
+
+    def resolved(self) -> Kind:
+        """Return the kind, or what it refers to."""
+        return self if self.target is None else self.target()
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """An object with known fields, as a union tells it from others.
+
+    Attributes:
+        name: The name of its class.
+        required: The fields that have to be sent.
+        choices: Of each field what may be sent for it, each with its type, or None where that is no list.
+    """
+
+    name: str
+    required: frozenset[str]
+    choices: Mapping[str, frozenset[tuple[type, Any]] | None]
 
 
 @attrs.frozen(kw_only=True)
@@ -93,6 +133,14 @@ def as_it_is(value: Any) -> Any:
     return value
 
 
+def _exact(value: Any) -> int:
+    return 2
+
+
+def _in_other_form(value: Any) -> int:
+    return 1
+
+
 def _number(value: Any) -> float:
     if type(value) is float and math.isfinite(value):
         return value
@@ -110,7 +158,13 @@ def _exactly(kind: type, noun: str) -> Kind:
             return value
         raise expected(noun, value)
 
-    return Kind(schema={"type": _SCALAR_NAMES[kind]}, noun=noun, structure=structure)
+    return Kind(
+        schema={"type": _SCALAR_NAMES[kind]},
+        noun=noun,
+        structure=structure,
+        types=frozenset({kind}),
+        weigh=_exact,
+    )
 
 
 def _written(read: Callable[[str], Any], form: str, noun: str) -> Kind:
@@ -122,7 +176,13 @@ def _written(read: Callable[[str], Any], form: str, noun: str) -> Kind:
                 raise expected(noun, value) from None
         raise expected(noun, value)
 
-    return Kind(schema={"type": "string", "format": form}, noun=noun, structure=structure)
+    return Kind(
+        schema={"type": "string", "format": form},
+        noun=noun,
+        structure=structure,
+        types=_TEXT,
+        weigh=_in_other_form,
+    )
 
 
 def _moment(text: str) -> datetime.datetime:
@@ -141,7 +201,10 @@ _SCALAR_NAMES: dict[type, str] = {
     bool: "boolean",
     type(None): "null",
 }
-ANY = Kind(schema={}, noun="anything", structure=as_it_is)
+_TEXT = frozenset({str})
+_OBJECT = frozenset({dict})
+_ARRAY = frozenset({list, tuple})
+ANY = Kind(schema={}, noun="anything", structure=as_it_is, types=None, weigh=_in_other_form)
 _NULL = _exactly(type(None), "null")
 SIMPLE: dict[Any, Kind] = {
     Any: ANY,
@@ -152,7 +215,13 @@ SIMPLE: dict[Any, Kind] = {
     str: _exactly(str, "a string"),
     int: _exactly(int, "an integer"),
     bool: _exactly(bool, "true or false"),
-    float: Kind(schema={"type": "number"}, noun="a number", structure=_number),
+    float: Kind(
+        schema={"type": "number"},
+        noun="a number",
+        structure=_number,
+        types=frozenset({int, float}),
+        weigh=lambda value: 2 if type(value) is float else 0,  # an integer stays one where both are allowed
+    ),
     datetime.datetime: _written(_moment, "date-time", "a date and time such as '2000-01-31T12:00:00Z'"),
     datetime.date: _written(datetime.date.fromisoformat, "date", "a date such as '2000-01-31'"),
     uuid.UUID: _written(uuid.UUID, "uuid", "a UUID"),
@@ -165,6 +234,7 @@ def choice(choices: Sequence[tuple[Any, Any]]) -> Kind:
     """Make the kind of a value out of several: pairs of what is sent and what it stands for."""
     # Invariant: keyed by type too, since True == 1 == 1.0 in a dictionary.
     table = {(type(sent), sent): meant for sent, meant in choices}
+    types = frozenset(kind for kind, _ in table)
     noun = "one of " + ", ".join(repr(sent) for sent, _ in choices)
 
     def structure(value: Any) -> Any:
@@ -176,7 +246,9 @@ def choice(choices: Sequence[tuple[Any, Any]]) -> Kind:
     schema: dict[str, Any] = {"enum": [sent for sent, _ in choices]}
     if len(names := {_SCALAR_NAMES[type(sent)] for sent, _ in choices}) == 1:
         schema = {"type": names.pop(), **schema}
-    return Kind(schema=schema, noun=noun, structure=structure)
+    return Kind(
+        schema=schema, noun=noun, structure=structure, types=types, weigh=_exact, choices=frozenset(table)
+    )
 
 
 def _each(entries: Iterable[tuple[str | int, Structure, Any]]) -> list[Any]:
@@ -207,7 +279,14 @@ def array(item: Kind, make: Callable[[list[Any]], Any], **more: Any) -> Kind:
             raise expected("an array of values that a set can hold", value) from None
 
     items = {"items": item.schema} if item.schema else {}
-    return Kind(schema={"type": "array", **items, **more}, noun="an array", structure=structure)
+    own = 2 if make is as_it_is else 1
+    return Kind(
+        schema={"type": "array", **items, **more},
+        noun="an array",
+        structure=structure,
+        types=_ARRAY,
+        weigh=lambda value: own + sum(map(item.weigh, value)),
+    )
 
 
 def fixed(members: Sequence[Kind]) -> Kind:
@@ -222,8 +301,13 @@ def fixed(members: Sequence[Kind]) -> Kind:
         return tuple(_each(zip(count(), inner, value)))
 
     prefix = {"prefixItems": [member.schema for member in members]} if members else {}
-    schema = {"type": "array", **prefix, "minItems": length, "maxItems": length}
-    return Kind(schema=schema, noun=noun, structure=structure)
+    return Kind(
+        schema={"type": "array", **prefix, "minItems": length, "maxItems": length},
+        noun=noun,
+        structure=structure,
+        types=_ARRAY,
+        weigh=lambda value: 1 + sum(member.weigh(item) for member, item in zip(members, value, strict=True)),
+    )
 
 
 def table(item: Kind) -> Kind:
@@ -239,10 +323,18 @@ def table(item: Kind) -> Kind:
         return dict(zip(value, items, strict=True))
 
     values = {"additionalProperties": item.schema} if item.schema else {}
-    return Kind(schema={"type": "object", **values}, noun="an object", structure=structure)
+    return Kind(
+        schema={"type": "object", **values},
+        noun="an object",
+        structure=structure,
+        types=_OBJECT,
+        weigh=lambda value: 1 + sum(map(item.weigh, value.values())),
+    )
 
 
-def object_kind(fields: Mapping[str, Field], build: Callable[[dict[str, Any]], Any] = as_it_is) -> Kind:
+def object_kind(
+    fields: Mapping[str, Field], build: Callable[[dict[str, Any]], Any] = as_it_is, name: str = ""
+) -> Kind:
     """Make the kind of an object with known fields; `build` makes the value of what they hold."""
     structures = {name: field.kind.structure for name, field in fields.items()}
     required = [name for name, field in fields.items() if field.required]
@@ -276,38 +368,22 @@ def object_kind(fields: Mapping[str, Field], build: Callable[[dict[str, Any]], A
     if required:
         schema["required"] = required
     schema["additionalProperties"] = False
-    return Kind(schema=schema, noun="an object", structure=structure)
+    record = Record(
+        name=name,
+        required=frozenset(required),
+        choices={key: field.kind.choices for key, field in fields.items()},
+    )
+    return Kind(
+        schema=schema,
+        noun="an object",
+        structure=structure,
+        types=_OBJECT,
+        weigh=lambda value: 2 + sum(3 + fields[key].kind.weigh(item) for key, item in value.items()),
+        record=record,
+    )
 
 
 def _meant(name: str, free: Sequence[str], missing: Sequence[str]) -> str:
     """Suggest what an unknown name stood for: the nearest that is not taken, else the only one that is missing."""
     hint = nearest(name, free) or (nearest(missing[0], missing) if len(missing) == 1 else "")
     return f", {hint.strip().replace('Did', 'did', 1)}" if hint else ""
-
-
-def union(members: Sequence[Kind]) -> Kind:
-    """Make the kind of a value of one of several kinds: the first that accepts it."""
-    nouns = " or ".join(member.noun for member in members)
-    structures = [member.structure for member in members]
-
-    def structure(value: Any) -> Any:
-        inside: list[Mismatch] = []
-        for inner in structures:
-            try:
-                return inner(value)
-            except Mismatch as fault:
-                if fault.inside:
-                    inside.append(fault)
-        if len(inside) == 1:  # one member was meant, and something within it is wrong: say what
-            raise inside[0]
-        raise expected(nouns, value)
-
-    def optional(value: Any) -> Any:
-        return None if value is None else structure(value)
-
-    schema = {"anyOf": [member.schema for member in members]}
-    return Kind(
-        schema=schema,
-        noun=nouns,
-        structure=optional if any(member is _NULL for member in members) else structure,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
@@ -9,7 +10,7 @@ import threading
 import types
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import attrs
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tool", "ToolContext", "ToolLike", "Toolbox", "as_tool", "render_result", "tool"]
 
+Isolation = Literal["process"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what every provider of models takes
 
 
@@ -59,7 +61,8 @@ class ToolContext(Protocol):
 class ToolLike(Protocol):
     """A class-based tool: for one with settings or a connection, or with a schema that it was given from outside.
 
-    Its arguments are parsed, but not checked against the schema: that is its own affair.
+    Its arguments are parsed, but not checked against the schema: that is its own affair. It may have an
+    attribute `idempotent` that is True, which means what it means for `tool`.
     """
 
     @property
@@ -89,12 +92,16 @@ class Tool:
         name: What a model calls it.
         timeout: The limit of one call in seconds, or None for the limit of the run.
         is_async: Whether `function` is a coroutine function.
+        idempotent: Whether a call may be run again after a crash that left its outcome unknown.
+        isolation: ``"process"`` where each call runs in a process of its own, or None.
     """
 
     function: Callable[..., Any]
     name: str
     timeout: float | None = None
     is_async: bool = False
+    idempotent: bool = False
+    isolation: Isolation | None = None
     _description: str | None = None
     _signature: Signature | None = None
     _spec: ToolSpec | None = attrs.field(default=None, init=False)
@@ -131,7 +138,8 @@ class Tool:
         """Return the keyword arguments for `function`, without the context; never runs it.
 
         Use it before running a call: each argument is checked and structured by its annotation, without
-        coercion (the string ``"1"`` is no integer), and defaults are left to the function.
+        coercion (the string ``"1"`` is no integer), and defaults are left to the function. Of an isolated
+        tool they are checked and left as plain data, which is structured in its process.
 
         Args:
             arguments: JSON text, as a model sent it, or what such text holds.
@@ -145,18 +153,22 @@ class Tool:
         if self._signature is None:
             from marsys_core.tools._signature import read
 
-            self._signature = read(self.function, self.name)
+            signature = read(self.function, self.name)
+            if self.isolation is not None:
+                from marsys_core.tools._isolation import isolated
+
+                signature = isolated(self, signature)
+            self._signature = signature
         return self._signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
     def __get__(self, instance: object, owner: type | None = None) -> Tool:
-        """Bind to an instance, as a function in a class does."""
-        if instance is None:
+        """Bind to an instance, as a function in a class does, or a class method to its class."""
+        if instance is None and not isinstance(self.function, classmethod):
             return self
-        bound = self.function.__get__(instance, owner)
-        return Tool(bound, self.name, self.timeout, self.is_async, self._description)
+        return attrs.evolve(self, function=self.function.__get__(instance, owner), signature=None)
 
     def __repr__(self) -> str:
         return f"<Tool {self.name!r}>"
@@ -170,10 +182,17 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     timeout: float | None = None,
+    idempotent: bool = False,
+    isolation: Isolation | None = None,
 ) -> Tool: ...
 @overload
 def tool(
-    *, name: str | None = None, description: str | None = None, timeout: float | None = None
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = None,
+    idempotent: bool = False,
+    isolation: Isolation | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Any = None,
@@ -182,6 +201,8 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     timeout: float | None = None,
+    idempotent: bool = False,
+    isolation: Isolation | None = None,
 ) -> Any:
     """Make a `Tool` of a plain or an async function; a decorator, bare or with arguments.
 
@@ -190,33 +211,64 @@ def tool(
         name: What a model calls it; the function's name by default.
         description: What it does; the first paragraph of the docstring by default.
         timeout: The limit of one call, in seconds.
+        idempotent: Whether a call that ran twice does no more than one that ran once: it reads only, or
+            sets a value. Such a call may be run again after a crash that left its outcome unknown; any
+            other is never run again silently.
+        isolation: ``"process"`` to run each call in a process of its own, which is killed at the limit, when
+            the call is cancelled and when the run ends: for a plain function that a limit has to stop. It is
+            found there by its module and name, and takes and gives plain data.
 
     Raises:
-        ConfigError: It is not a function, or the name or the timeout is none that can be used.
+        ConfigError: It is not a function, or the name or a setting is none that can be used.
     """
     if function is None:
-        return lambda decorated: tool(decorated, name=name, description=description, timeout=timeout)
-    if not isinstance(inspect.unwrap(getattr(function, "__func__", function)), types.FunctionType):
+        return functools.partial(
+            tool,
+            name=name,
+            description=description,
+            timeout=timeout,
+            idempotent=idempotent,
+            isolation=isolation,
+        )
+    plain = getattr(function, "__func__", function)
+    if not isinstance(inspect.unwrap(plain), types.FunctionType):
         msg = f"a tool is made of a function, not of {shown(function)}{_instead(function)}"
         raise ConfigError(msg)
     name = function.__name__ if name is None else name
-    if problems := _problems(name, timeout):
+    problems = _problems(name, timeout, idempotent)
+    if isolation is not None:
+        from marsys_core.tools._isolation import refusals
+
+        problems += refusals(function, isolation)
+    if problems:
         msg = f"{function!r} cannot be made a tool:"
         raise ConfigError(msg, problems)
-    return Tool(function, name, timeout, inspect.iscoroutinefunction(function), description)
+    return Tool(
+        function,
+        name,
+        timeout,
+        inspect.iscoroutinefunction(plain),
+        idempotent,
+        isolation,
+        description=description,
+    )
 
 
-def _instead(function: object) -> str:
+def _instead(function: Any) -> str:
     if isinstance(function, Tool):
         return ", which is one already"
+    if isinstance(getattr(function, "__func__", None), Tool):
+        return "; put @tool above @classmethod"
     if isinstance(function, str):
         return f"; write @tool(name={function!r})"
     if isinstance(function, type):
-        return "; pass an instance of the class"
+        return (
+            "; pass an instance of it" if hasattr(function, "call") else "; write a function that makes one"
+        )
     return "; write a function around it" if callable(function) else ""
 
 
-def _problems(name: str, timeout: float | None) -> list[str]:
+def _problems(name: str, timeout: float | None, idempotent: object = False) -> list[str]:
     problems = []
     if not (isinstance(name, str) and _NAME.fullmatch(name)):
         problems.append(
@@ -225,6 +277,8 @@ def _problems(name: str, timeout: float | None) -> list[str]:
     number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     if timeout is not None and not (number and 0 < timeout < math.inf):
         problems.append(f"timeout should be a number of seconds above 0, or None, not {shown(timeout)}")
+    if not isinstance(idempotent, bool):
+        problems.append(f"idempotent should be True or False, not {shown(idempotent)}")
     return problems
 
 
@@ -281,7 +335,8 @@ def _make(obj: Any) -> Tool:
         context_parameter="context",
         structure=lambda arguments: {"arguments": arguments},
     )
-    return Tool(obj.call, spec.name, is_async=True, signature=signature)
+    idempotent = getattr(obj, "idempotent", False) is True
+    return Tool(obj.call, spec.name, is_async=True, idempotent=idempotent, signature=signature)
 
 
 def render_result(value: object) -> str:

@@ -142,3 +142,19 @@ def test_an_interrupted_tool_says_so_in_the_journal() -> None:
     model = FakeModel([[call("slow", "1"), call("slow", "2")], "never"])
     ran = run("x", "A", [Agent("A", model=model, tools=[slow])], timeout=3)
     assert [event.error for event in ran.of(e.ToolFailed)] == ["interrupted"] * 2
+
+
+def test_a_started_call_says_whether_it_may_be_run_again() -> None:
+    @tool(idempotent=True)
+    async def look() -> str:
+        """Look."""
+        return "seen"
+
+    @tool
+    async def pay() -> str:
+        """Pay."""
+        return "paid"
+
+    model = FakeModel([[call("look", "1"), call("pay", "2")], "done"])
+    ran = run("x", "A", [Agent("A", model=model, tools=[look, pay])])
+    assert {event.tool: event.idempotent for event in ran.of(e.ToolStarted)} == {"look": True, "pay": False}

@@ -82,7 +82,7 @@ def schema(annotation: Any) -> Any:
         (UserId, {"type": "integer"}),
         (int | None, {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
         (typing.Optional[str], {"anyOf": [{"type": "string"}, {"type": "null"}]}),  # noqa: UP045 - the old spelling
-        (float | int, {"anyOf": [{"type": "integer"}, {"type": "number"}]}),
+        (float | int, {"anyOf": [{"type": "number"}, {"type": "integer"}]}),
         (list, {"type": "array"}),
         (list[int], {"type": "array", "items": {"type": "integer"}}),
         (tuple, {"type": "array"}),

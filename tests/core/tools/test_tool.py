@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import threading
+import types
 import weakref
 from typing import Any
 
@@ -49,6 +50,13 @@ class Lookup:
         return arguments
 
 
+class Callable:
+    def __call__(self, by: int) -> int:
+        return by
+
+
+PARTIAL = functools.partial(add, 1)
+CALLABLE = Callable()
 LOOKUP = ToolSpec("lookup", "Look it up.", {"type": "object"})
 
 
@@ -102,6 +110,121 @@ def test_a_decorated_method_binds_to_its_instance() -> None:
     assert isinstance(Counter.decorated, Tool)
 
 
+def test_a_static_or_a_class_method_is_a_tool_above_and_below_the_decorator() -> None:
+    class Shelf:
+        books = 3
+
+        @tool
+        @staticmethod
+        async def above(by: int) -> int:
+            """Stand alone."""
+            return by
+
+        @staticmethod
+        @tool
+        def below(by: int) -> int:
+            return by
+
+        @tool(timeout=2)
+        @classmethod
+        def of_class(cls, by: int) -> int:
+            """Know the class."""
+            return cls.books + by
+
+    for holder in (Shelf, Shelf()):
+        assert (holder.above.is_async, holder.below.is_async) == (True, False)
+        assert holder.above.bind({"by": 1}) == holder.below.bind({"by": 1}) == {"by": 1}
+        assert holder.below(by=1) == 1
+        made = holder.of_class
+        assert isinstance(made, Tool)
+        assert (made(by=1), made.bind({"by": 1}), made.timeout) == (4, {"by": 1}, 2)
+        assert (made.description, holder.above.description) == ("Know the class.", "Stand alone.")
+
+
+def test_a_class_method_of_a_tool_says_what_to_write() -> None:
+    turned = types.MethodType(tool(add), Counter)  # what @classmethod above @tool makes on newer Pythons
+
+    with pytest.raises(ConfigError, match="; put @tool above @classmethod$"):
+        tool(turned)
+
+
+def test_a_method_has_a_tool_of_its_own_for_each_instance() -> None:
+    one, other = Counter(), Counter()
+
+    assert one.decorated.function.__self__ is one
+    assert other.decorated.function.__self__ is other
+    assert one.decorated.name == "decorated"
+
+
+def test_arguments_that_can_only_be_named_are_taken_and_defaults_that_json_lacks_are_left() -> None:
+    nothing = object()
+
+    def find(text: str, *, within: Any = nothing, days: frozenset[int] = frozenset({1})) -> Any:
+        return within
+
+    made = tool(find)
+    assert made.bind({"text": "a"}) == {"text": "a"}
+    assert made(**made.bind({"text": "a"})) is nothing
+    assert made.bind({"text": "a", "within": 3, "days": [2]}) == {
+        "text": "a",
+        "within": 3,
+        "days": frozenset({2}),
+    }
+    assert made.parameters["required"] == ["text"]
+    assert "default" not in made.parameters["properties"]["within"]
+
+
+def test_a_tool_may_say_that_it_can_be_run_again() -> None:
+    assert not tool(add).idempotent
+    assert tool(idempotent=True)(add).idempotent
+    assert not as_tool(Lookup(LOOKUP)).idempotent
+
+    class Reader(Lookup):
+        idempotent = True
+
+    class Page:
+        @tool(idempotent=True)
+        def read(self) -> str:
+            return "a"
+
+    assert as_tool(Reader(LOOKUP)).idempotent
+    assert Page().read.idempotent
+    with pytest.raises(ConfigError) as caught:
+        tool(add, idempotent=1)  # type: ignore[call-overload]
+    assert caught.value.problems == ("idempotent should be True or False, not 1",)
+
+
+@pytest.mark.parametrize(
+    ("function", "isolation", "why"),
+    [
+        (add, "thread", "isolation should be 'process' or None, not 'thread'"),
+        (lambda: 1, "process", "isolation='process' needs a function of a module, which is found by its name, not '<lambda>'"),
+        (Counter().count, "process", "isolation='process' needs a function of a module: a method's object stays in its process"),
+        (staticmethod(add), "process", "isolation='process' needs a function of a module: a method's object stays in its process"),
+    ],
+)  # fmt: skip
+def test_a_function_that_cannot_be_isolated_is_refused_where_it_is_defined(
+    function: Any, isolation: Any, why: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tool(function, name="made", isolation=isolation)
+    assert caught.value.problems == (why,)
+
+
+def test_a_nested_function_or_one_of_the_program_itself_cannot_be_isolated() -> None:
+    def nested(a: int) -> None: ...
+    def started(a: int) -> None: ...
+
+    started.__module__, started.__qualname__ = "__main__", "started"
+    with pytest.raises(ConfigError, match=r"which is found by its name, not '[a-z_]+\.<locals>\.nested'$"):
+        tool(isolation="process")(nested)
+    with pytest.raises(
+        ConfigError,
+        match=r"cannot find 'started' in the program that was started: move it to a module of its own, and import it$",
+    ):
+        tool(started, isolation="process")
+
+
 def test_a_function_under_a_wrapper_keeps_its_schema() -> None:
     @functools.cache
     def cached(a: int) -> int:
@@ -115,7 +238,10 @@ def test_a_function_under_a_wrapper_keeps_its_schema() -> None:
     [
         (3, "a tool is made of a function, not of 3"),
         ("search", "a tool is made of a function, not of 'search'; write @tool(name='search')"),
-        (Counter, f"a tool is made of a function, not of {Counter!r}; pass an instance of the class"),
+        (Counter, f"a tool is made of a function, not of {Counter!r}; write a function that makes one"),
+        (Lookup, f"a tool is made of a function, not of {Lookup!r}; pass an instance of it"),
+        (PARTIAL, f"a tool is made of a function, not of {PARTIAL!r}; write a function around it"),
+        (CALLABLE, f"a tool is made of a function, not of {CALLABLE!r}; write a function around it"),
         (len, "a tool is made of a function, not of <built-in function len>; write a function around it"),
     ],
 )
