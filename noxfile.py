@@ -25,7 +25,7 @@ WHEELS = ROOT / ".nox" / "wheels"
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 OLDEST = PYTHONS[0]
 SOURCES = ["LICENSE", "README.md", "pyproject.toml", "marsys_core", "plugins/marsys"]
-TEST_TOOLS = ["pytest>=8.2", "hypothesis>=6.100"]
+TEST_TOOLS = ["pytest>=8.2", "hypothesis>=6.100", "jsonschema>=4.20", "pydantic>=2.7"]
 KEPT_WHEELS = 5
 
 TESTED = {"MARSYS_TEST_WHEEL": "1", "PYTHONPATH": None}

@@ -201,10 +201,17 @@ class CallTools(Action):
 
 @attrs.frozen
 class Malformed(Action):
-    """Something that was meant as an action and cannot be read as one."""
+    """Something that was meant as an action or an answer and cannot be taken as one.
+
+    Args:
+        reason: What is wrong with it.
+        reply: What was said, for diagnosis.
+        note: What the agent is told instead of the reason and of what there is to do here.
+    """
 
     reason: str
     reply: Any = None
+    note: str = attrs.field(default="", kw_only=True)
 
 
 _ACTIONS: frozenset[type[Action]] = frozenset(

@@ -27,6 +27,10 @@ class Context(Protocol):
         node: The node at which the step is taken.
         step: Which step of its branch this is, from 1.
         data: What the caller gave the run as ``context=``.
+        variables: What the caller gave as ``variables=``, and then as ``context=``: what fills instructions.
+        deps: The object that the caller gave the run as ``deps=``, or None.
+        system: The agent's instruction and goal, with its variables filled in; empty for an agent without.
+        output_schema: The JSON Schema that this agent's answer has to meet, or None.
         notes: What was wrong with the last reply, where the step is taken again because of it.
         max_tool_rounds: How many replies of a model one step may take.
         offered: What this agent may do besides answering.
@@ -40,6 +44,10 @@ class Context(Protocol):
     node: str
     step: int
     data: Mapping[str, Any]
+    variables: Mapping[str, Any]
+    deps: Any
+    system: str
+    output_schema: Mapping[str, Any] | None
     notes: Sequence[str]
     max_tool_rounds: int
 
@@ -88,7 +96,8 @@ class Context(Protocol):
             model: Another model than the agent's.
             system: The instruction.
             tools: What the model may call; calling them is up to the agent.
-            output_schema: A JSON Schema for the answer.
+            output_schema: A JSON Schema for the answer. `context.output_schema` is put into the instruction where
+                the model cannot be held to it; another one is then an error.
             sampling: How to sample.
 
         Raises:

@@ -232,6 +232,8 @@ class AgentError(RunError):
 class ActionError(RunError):
     """An action that cannot be done: malformed, along an edge that is not there, or none at all.
 
+    An answer that has not the shape that was asked for is one, too.
+
     Args:
         message: What was wrong with it.
         reply: The last reply of the agent, for diagnosis.
@@ -257,7 +259,7 @@ class ConvergenceError(RunError):
 
 
 class ValueRefused(RunError):
-    """A value that cannot be recorded as plain data: its type, its depth or its size."""
+    """A value that cannot be recorded as plain data: its type, its depth or its size; or one that an agent does not take."""
 
 
 class LimitError(RunError):

@@ -371,7 +371,7 @@ class LimitReached(Event):
 
 @attrs.define(eq=False)
 class GuardRefusedInput(Event):
-    """A guard refused something; the run ends."""
+    """A guard refused something; the run ends, unless it was an agent's own and the agent may try again."""
 
     guard: str
     subject: str

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from marsys_core.protocols.health import HealthCheck
     from marsys_core.protocols.middleware import Middleware
     from marsys_core.protocols.rule import RuleType
+    from marsys_core.protocols.schema import SchemaChecker
     from marsys_core.tools import Tool
     from marsys_core.topology import Pattern
 
@@ -49,6 +50,7 @@ __all__ = [
     "marsys_middleware",
     "marsys_models",
     "marsys_rules",
+    "marsys_schema_checkers",
     "marsys_tools",
     "marsys_topologies",
 ]
@@ -201,6 +203,31 @@ def marsys_guards(settings: Any) -> Iterable[Provider[Guard]]:  # type: ignore[e
             @hookimpl
             def marsys_guards():
                 return [Provider("input-size", open_input_size, settings=InputSizeSettings)]
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def marsys_schema_checkers(settings: Any) -> Iterable[Provider[SchemaChecker]]:  # type: ignore[empty-body]
+    """Offer what checks values against JSON Schemas, for agents with an `output_schema` or `input_schema`.
+
+    Args:
+        settings: The plugin's own section of the configuration.
+
+    Each provider joins the table of schema checkers under its name. One is opened when a run is put together
+    that has such an agent: the chosen one, or the only one there is.
+
+    Called once, when a composition is made.
+
+    If an implementation raises, its plugin is dropped with everything it declared, and its record says why.
+
+    Example:
+        ::
+
+            @hookimpl
+            def marsys_schema_checkers():
+                return [Provider("strict", make=make_strict_checker)]
 
     .. versionadded:: 0.1
     """

@@ -124,7 +124,8 @@ class ModelDelta:
 class Capabilities:
     """What a model says it can do.
 
-    The engine refuses to ask for tools or an output schema where it cannot; `streaming` and `images` are for
+    The engine refuses to ask for tools or an output schema where it cannot, and puts the output schema of an
+    agent into its instruction; `streaming` and `images` are for
     whoever chooses a model.
     """
 

@@ -29,6 +29,9 @@ class RunOptions(TypedDict, total=False):
         session_id: The session that the run belongs to.
         max_steps: A limit on steps; the smaller of this one and the config's holds.
         messages: A conversation that the first agent goes on with, for example an earlier `RunResult.messages`.
+        variables: What fills the ``{names}`` in the instructions of agents, before what `context` has; never
+            recorded.
+        deps: An object of the caller's that agents and tools find as ``context.deps``; never recorded.
     """
 
     agents: Agents | None
@@ -37,6 +40,8 @@ class RunOptions(TypedDict, total=False):
     session_id: str | None
     max_steps: int | None
     messages: Sequence[Message] | None
+    variables: Mapping[str, Any] | None
+    deps: Any
 
 
 _KINDS = {
@@ -44,6 +49,7 @@ _KINDS = {
     "session_id": (str, "text"),
     "max_steps": (int, "a whole number"),
     "messages": (Sequence, "a sequence of Message"),
+    "variables": (Mapping, "a mapping"),
 }
 
 

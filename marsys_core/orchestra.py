@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import trio
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Orchestra", "Run", "auto_run_agent", "run_agent"]
 
+T = TypeVar("T")
 _THREADS = 40  # Trio's own default for worker threads
 
 
@@ -54,6 +55,7 @@ class Orchestra:
         name: What the application calls it, for plugins' logs.
         max_threads: How many plain functions (agents, tools) run in worker threads at a time.
         new_id: Makes the ids of runs.
+        deps: What runs that bring none of their own find as ``context.deps``.
 
     Raises:
         ConfigError: Settings that cannot be honoured.
@@ -71,6 +73,7 @@ class Orchestra:
         name: str = "marsys",
         max_threads: int = _THREADS,
         new_id: Callable[[], str] = _random_id,
+        deps: Any = None,
     ) -> None:
         if isinstance(max_threads, bool) or not isinstance(max_threads, int) or max_threads < 1:
             msg = f"max_threads is a whole number from 1, not {max_threads!r:.200}"
@@ -78,6 +81,7 @@ class Orchestra:
         self.agents = agents_by_name(agents)
         self.execution_config = instance_of("execution_config", "ExecutionConfig", execution_config)
         self.new_id = new_id
+        self.deps = deps
         self.settings: Mapping[str, Any] = {
             "name": name,
             "plugins": instance_of("plugins", "PluginSettings", plugins),
@@ -132,8 +136,25 @@ class Orchestra:
 
     # -- runs ----------------------------------------------------------------------------------
 
+    @overload
     @classmethod
-    async def run(cls, task: Any, topology: Any, **options: Unpack[RunOptions]) -> RunResult:
+    async def run(
+        cls, task: Any, topology: Any, *, output_type: None = None, **options: Unpack[RunOptions]
+    ) -> RunResult: ...
+    @overload
+    @classmethod
+    async def run(
+        cls, task: Any, topology: Any, *, output_type: type[T], **options: Unpack[RunOptions]
+    ) -> RunResult[T]: ...
+    @overload
+    @classmethod
+    async def run(
+        cls, task: Any, topology: Any, *, output_type: Any, **options: Unpack[RunOptions]
+    ) -> RunResult: ...
+    @classmethod
+    async def run(
+        cls, task: Any, topology: Any, *, output_type: Any = None, **options: Unpack[RunOptions]
+    ) -> RunResult:
         """Run `task` over `topology` and return what it came to. On an open orchestra this is `execute`.
 
         Calls that overlap share one engine with all its defaults, so that a thousand of them open a model
@@ -142,6 +163,8 @@ class Orchestra:
         Args:
             task: What to do: text or data.
             topology: A `Topology`, a text such as ``"A -> [B, C] -> D"``, a list of such texts, or a dict.
+            output_type: What the final response has to be, as a type: it is then an instance of it, and a run
+                whose answer does not fit has failed. A topology of one agent holds that agent to it.
             options: What else the run is given; see `RunOptions`.
 
         Raises:
@@ -150,14 +173,28 @@ class Orchestra:
         """
         from marsys_core.engine.shared import execute_bare
 
-        request = _request(task, topology, options)
+        request = _request(task, topology, options, output_type)
         # A run inside a run has an engine of its own: the shared one's threads may all be waiting for it.
         if cls is Orchestra and not inside_run.get():
             return await execute_bare(_bare(), request)
         async with cls() as orchestra:
             return await orchestra._execute(request)
 
-    async def execute(self, task: Any, topology: Any, **options: Unpack[RunOptions]) -> RunResult:
+    @overload
+    async def execute(
+        self, task: Any, topology: Any, *, output_type: None = None, **options: Unpack[RunOptions]
+    ) -> RunResult: ...
+    @overload
+    async def execute(
+        self, task: Any, topology: Any, *, output_type: type[T], **options: Unpack[RunOptions]
+    ) -> RunResult[T]: ...
+    @overload
+    async def execute(
+        self, task: Any, topology: Any, *, output_type: Any, **options: Unpack[RunOptions]
+    ) -> RunResult: ...
+    async def execute(
+        self, task: Any, topology: Any, *, output_type: Any = None, **options: Unpack[RunOptions]
+    ) -> RunResult:
         """Run `task` in this open engine; the arguments are those of `run`.
 
         Raises:
@@ -165,7 +202,7 @@ class Orchestra:
             RecoverableError: A passing cause that was still there after the retries.
             LifecycleError: The orchestra is not open.
         """
-        request = _request(task, topology, options)
+        request = _request(task, topology, options, output_type)
         return await self._execute(request)
 
     def _execute(self, request: Request) -> Coroutine[Any, Any, RunResult]:
@@ -175,7 +212,9 @@ class Orchestra:
         # A run inside a step may need the very instance that takes the step.
         return work if lease is None else lease.without(work)
 
-    def start(self, task: Any, topology: Any, **options: Unpack[RunOptions]) -> Run:
+    def start(
+        self, task: Any, topology: Any, *, output_type: Any = None, **options: Unpack[RunOptions]
+    ) -> Run:
         """Start a run in the background of this open engine; the arguments are those of `run`.
 
         It ends with the engine at the latest.
@@ -183,7 +222,7 @@ class Orchestra:
         Raises:
             LifecycleError: The orchestra is not open.
         """
-        request = _request(task, topology, options)
+        request = _request(task, topology, options, output_type)
         run, engine = Run(self.new_id()), self.engine
         engine.start_soon(run._work, self, engine, request)
         return run
@@ -213,7 +252,7 @@ def _bare() -> Orchestra:
     return Orchestra()
 
 
-def _request(task: Any, topology: Any, options: RunOptions) -> Request:
+def _request(task: Any, topology: Any, options: RunOptions, output_type: Any = None) -> Request:
     from marsys_core.engine.opening import Request
 
     given = checked(options)
@@ -222,7 +261,11 @@ def _request(task: Any, topology: Any, options: RunOptions) -> Request:
     except RuntimeError:
         msg = "MARSYS runs on Trio: start your program with trio.run(main) and await this inside it"
         raise LifecycleError(msg) from None
-    return Request(task=task, topology=topology, options=given)
+    if output_type is None:
+        return Request(task=task, topology=topology, options=given)
+    from marsys_core.shapes import Shape
+
+    return Request(task=task, topology=topology, options=given, answer=Shape.of_type(output_type))
 
 
 class Run:
@@ -313,7 +356,7 @@ class Run:
         return RunResult(success=False, final_response=None, error=error, run_id=self.id)
 
 
-async def run_agent(agent: BaseAgent, task: Any, options: RunOptions) -> RunResult:
+async def run_agent(agent: BaseAgent, task: Any, options: RunOptions, output_type: Any = None) -> RunResult:
     """Run one agent alone; every error is in the result."""
     import attrs
 
@@ -330,7 +373,7 @@ async def run_agent(agent: BaseAgent, task: Any, options: RunOptions) -> RunResu
     others = agents_by_name(options.pop("agents", None))
     options["agents"] = {**others, agent.name: agent}
     options["execution_config"] = config
-    return await Orchestra.run(task, Topology(nodes=[node]), **options)
+    return await Orchestra.run(task, Topology(nodes=[node]), output_type=output_type, **options)
 
 
 async def auto_run_agent(agent: BaseAgent, task: Any, options: RunOptions) -> RunResult:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import attrs
 
 from marsys_core.errors import AgentError
 from marsys_core.messages import Message, Usage
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True)  # what a type checker takes for Any where it is left out
 
 __all__ = ["BranchResult", "RunResult"]
 
@@ -39,8 +48,10 @@ class BranchResult:
 
 
 @attrs.frozen(kw_only=True)
-class RunResult:
+class RunResult(Generic[T_co]):
     """What a run came to.
+
+    A run with ``output_type=T`` gives a ``RunResult[T]``; ``RunResult`` alone is ``RunResult[Any]``.
 
     Args:
         success: Whether at least one contribution reached the run and its main branch did not fail.
@@ -57,7 +68,7 @@ class RunResult:
     """
 
     success: bool
-    final_response: Any
+    final_response: T_co
     branch_results: tuple[BranchResult, ...] = ()
     total_steps: int = 0
     total_duration: float = 0.0
@@ -81,16 +92,17 @@ class RunResult:
 
     @property
     def _answer(self) -> str:
+        from marsys_core.shapes.plain import plain_form
         from marsys_core.values import render
 
-        return render(self.final_response)
+        return render(plain_form(self.final_response))
 
     @property
-    def response(self) -> Any:
+    def response(self) -> T_co:
         """The same as `final_response`."""
         return self.final_response
 
-    def unwrap(self) -> Any:
+    def unwrap(self) -> T_co:
         """Return the final response of a run that succeeded.
 
         Raises:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from marsys_core.agents.base import BaseAgent
+from marsys_core.agents.instruction import compose
 from marsys_core.errors import ConfigError
 from marsys_core.tools import Tool
 
@@ -29,11 +30,14 @@ class Agent(BaseAgent):
     Args:
         name: What topologies know it by.
         model: A model, or the name of one that a plugin provides.
-        instruction: What it is told to be and do: the system message.
-        goal: What it is to achieve; put after the instruction.
+        instruction: What it is told to be and do: the system message. A text may have variables, ``{topic}``,
+            which the run's ``variables=`` and ``context=`` fill; ``{{topic}}`` is the text ``{topic}``, and other
+            braces are text. A function of the context, plain or async, returns the text as it is to be.
+        goal: What it is to achieve; put after the instruction. It may have variables, too.
         tools: What it may call: tools, functions, or names of tools that plugins provide.
         sampling: How to sample.
-        output_schema: A JSON Schema for its answer, for models that can be held to one.
+        output_schema: A JSON Schema for its answers: the model is held to it if it can be, or else told it, and
+            asked again with what was wrong where an answer does not fit.
         memory: The name of a provider that chooses what of its conversation the model is shown.
         description: One line for other agents and for people.
         history: What the model is shown of the run: ``"own"``, its own conversation; ``"branch"``, all that was
@@ -41,9 +45,14 @@ class Agent(BaseAgent):
         memory_scope: How long its conversation lasts: ``"run"``, or ``"session"``, where the runs of one
             `session_id` in an open `Orchestra` go on with it.
         allowed_peers: The agents that it may call in `auto_run`.
+        output_type: The same as a type; see `BaseAgent`.
+        input_type: What it may be handed, as a type.
+        input_schema: What it may be handed, as a JSON Schema.
+        guards: Functions that are asked about its input, output and tool calls; see `BaseAgent`.
 
     Raises:
-        ConfigError: An empty name, tools that are no list, or a tool with a reserved name.
+        ConfigError: An empty name, tools that are no list, a tool with a reserved name, a type without a JSON
+            Schema, or guards that cannot be called.
     """
 
     accepts_notes = True
@@ -54,7 +63,7 @@ class Agent(BaseAgent):
         name: str | None = None,
         *,
         model: str | Model | None = None,
-        instruction: str = "",
+        instruction: str | Callable[[Context], Any] = "",
         goal: str = "",
         tools: Sequence[Tool | str | Any] = (),
         sampling: Sampling | None = None,
@@ -65,22 +74,24 @@ class Agent(BaseAgent):
         memory_scope: str = "run",
         allowed_peers: Iterable[str] = (),
         agent_name: str | None = None,
+        output_type: Any = None,
+        input_type: Any = None,
+        input_schema: Mapping[str, Any] | None = None,
+        guards: Sequence[Callable[..., Any]] = (),
     ) -> None:
         super().__init__(
-            model,
-            name=name,
-            agent_name=agent_name,
-            tools=tools,
-            memory=memory,
-            description=description,
-            history=history,
-            memory_scope=memory_scope,
+            model, name=name, agent_name=agent_name, tools=tools, memory=memory, description=description,
+            output_type=output_type, output_schema=output_schema, input_type=input_type,
+            input_schema=input_schema, guards=guards, history=history, memory_scope=memory_scope,
             allowed_peers=allowed_peers,
-        )
+        )  # fmt: skip
+        told: Any = instruction
+        if not isinstance(told, str) and not callable(told):
+            msg = f"the instruction of {self.name!r} is a text or a function of the context, not {instruction!r:.200}"
+            raise ConfigError(msg)
         self.instruction = instruction
         self.goal = goal
         self.sampling = sampling
-        self.output_schema = output_schema
         for each in self.tools:
             if (each if isinstance(each, str) else each.name) in RESERVED:
                 msg = (
@@ -90,12 +101,13 @@ class Agent(BaseAgent):
 
     @property
     def system(self) -> str:
-        """The instruction and the goal, as the model is told them."""
-        if not self.goal:
-            return self.instruction
-        return (
-            f"{self.instruction}\n\nYour goal: {self.goal}" if self.instruction else f"Your goal: {self.goal}"
-        )
+        """The instruction and the goal as they were written; without what a function is yet to say."""
+        return compose(self.instruction if isinstance(self.instruction, str) else "", self.goal)
+
+    @property
+    def output_schema(self) -> Mapping[str, Any] | None:
+        """The JSON Schema of its answers, or None."""
+        return None if self.contract is None else self.contract.output_schema
 
     async def _run(self, prompt: Any, context: Context, **kwargs: Any) -> Any:
         # The loop is imported on first use: constructing agents needs neither models nor actions.

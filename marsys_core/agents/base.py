@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
+from marsys_core.agents.contract import Contract
 from marsys_core.agents.registry import register
 from marsys_core.errors import ConfigError, nearest
 from marsys_core.tools import Tool, as_tool
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from marsys_core.results import RunResult
 
 __all__ = ["BaseAgent", "one_of"]
+
+T = TypeVar("T")
 
 
 class BaseAgent:
@@ -36,15 +39,26 @@ class BaseAgent:
         memory_scope: How long its conversation lasts: ``"run"``, or ``"session"``, where the runs of one
             `session_id` in an open `Orchestra` go on with it.
         allowed_peers: The agents that it may call in `auto_run`.
+        output_type: What its answers have to be: an attrs class, a dataclass, a pydantic model, ``list[int]``
+            and so on. What fits travels on as plain data.
+        output_schema: The same as a JSON Schema.
+        input_type: What it may be handed, and is handed: an instance of the type, but for an `Agent`, which
+            reads it as JSON.
+        input_schema: What it may be handed, as a JSON Schema.
+        guards: Functions of a `GuardSubject`, plain or async, that are asked about its input, its output and
+            its tool calls. None and True let it pass; False, a text that says why, or an exception refuse.
 
     Raises:
-        ConfigError: Two different names, an empty one, tools that are no list, or a word that is not known.
+        ConfigError: Two different names, an empty one, tools that are no list, or a word that is not known; a type without a JSON
+            Schema, or guards that cannot be called.
     """
 
     accepts_notes: bool = False
     """Whether a step may be taken again with a note that says what was wrong with its action."""
     acts_by_tools: bool = False
     """Whether it is offered the reserved tools, such as `invoke_agent`."""
+    contract: Contract | None = None
+    """What it takes and gives, and its guards; None where it says nothing of this."""
 
     def __init__(
         self,
@@ -58,6 +72,11 @@ class BaseAgent:
         history: str = "own",
         memory_scope: str = "run",
         allowed_peers: Iterable[str] = (),
+        output_type: Any = None,
+        output_schema: Mapping[str, Any] | None = None,
+        input_type: Any = None,
+        input_schema: Mapping[str, Any] | None = None,
+        guards: Sequence[Callable[..., Any]] = (),
     ) -> None:
         if name is not None and agent_name is not None and name != agent_name:
             msg = f"name and agent_name are the same thing, and here they differ: {name!r} and {agent_name!r}"
@@ -78,6 +97,14 @@ class BaseAgent:
         self.history = one_of("history", history, ("own", "branch", "run"))
         self.memory_scope = one_of("memory_scope", memory_scope, ("run", "session"))
         self.allowed_peers = _peers(allowed_peers)
+        self.contract = Contract.of(
+            self.name,
+            input_type=input_type,
+            input_schema=input_schema,
+            output_type=output_type,
+            output_schema=output_schema,
+            guards=guards,
+        )
         register(self.name, self)
 
     @property
@@ -100,18 +127,29 @@ class BaseAgent:
         msg = f"{type(self).__name__} does not say what it does: write its _run(self, prompt, context, **kwargs)"
         raise ConfigError(msg)
 
-    async def run(self, task: Any, **options: Unpack[RunOptions]) -> RunResult:
+    @overload
+    async def run(
+        self, task: Any, *, output_type: None = None, **options: Unpack[RunOptions]
+    ) -> RunResult: ...
+    @overload
+    async def run(
+        self, task: Any, *, output_type: type[T], **options: Unpack[RunOptions]
+    ) -> RunResult[T]: ...
+    @overload
+    async def run(self, task: Any, *, output_type: Any, **options: Unpack[RunOptions]) -> RunResult: ...
+    async def run(self, task: Any, *, output_type: Any = None, **options: Unpack[RunOptions]) -> RunResult:
         """Run this agent alone on `task`.
 
         Errors are in the result, also those that `Orchestra.run` would raise.
 
         Args:
             task: What to do: text or data.
+            output_type: What its answer has to be in this run; the final response is an instance of it.
             options: What else the run is given; see `RunOptions`.
         """
         from marsys_core.orchestra import run_agent
 
-        return await run_agent(self, task, options)
+        return await run_agent(self, task, options, output_type)
 
     async def auto_run(self, task: Any, **options: Unpack[RunOptions]) -> RunResult:
         """Run a team that `allowed_peers` describe: this agent, those it may call, those they may call.

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, Unpack, overload
 
 from marsys_core.agents.base import BaseAgent
 from marsys_core.errors import ConfigError
 
-__all__ = ["FunctionAgent", "agent"]
+__all__ = ["ContractOptions", "FunctionAgent", "agent"]
+
+
+class ContractOptions(TypedDict, total=False):
+    """What an agent function may say of what it takes and gives; `BaseAgent` says what each means.
+
+    Attributes:
+        output_type: What it returns, as a type.
+        output_schema: What it returns, as a JSON Schema.
+        input_type: What it takes, as a type; it is handed an instance.
+        input_schema: What it takes, as a JSON Schema.
+        guards: Functions that are asked about what it takes and gives.
+    """
+
+    output_type: Any
+    output_schema: Mapping[str, Any] | None
+    input_type: Any
+    input_schema: Mapping[str, Any] | None
+    guards: Sequence[Callable[..., Any]]
 
 
 class FunctionAgent(BaseAgent):
@@ -22,10 +40,15 @@ class FunctionAgent(BaseAgent):
     none_is_empty = True
 
     def __init__(
-        self, function: Callable[..., Any], *, name: str | None = None, description: str = ""
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str = "",
+        **contract: Unpack[ContractOptions],
     ) -> None:
         summary = description or (inspect.getdoc(function) or "").partition("\n")[0]
-        super().__init__(name=name or function.__name__, description=summary)
+        super().__init__(name=name or function.__name__, description=summary, **contract)
         self.function = function
         takes_context = _takes_context(function)
         if inspect.iscoroutinefunction(function):
@@ -77,10 +100,15 @@ def _takes_context(function: Callable[..., Any]) -> bool:
 def agent(function: Callable[..., Any], /) -> FunctionAgent: ...
 @overload
 def agent(
-    *, name: str | None = None, description: str = ""
+    *, name: str | None = None, description: str = "", **contract: Unpack[ContractOptions]
 ) -> Callable[[Callable[..., Any]], FunctionAgent]: ...
 def agent(
-    function: Callable[..., Any] | str | None = None, /, *, name: str | None = None, description: str = ""
+    function: Callable[..., Any] | str | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str = "",
+    **contract: Unpack[ContractOptions],
 ) -> Any:
     """Make an agent of a plain function; a decorator, bare or with arguments.
 
@@ -88,13 +116,14 @@ def agent(
         function: Takes the prompt, or the prompt and the context.
         name: What topologies know it by; the function's name by default.
         description: One line; the first of the docstring by default.
+        contract: What it takes and gives, and its guards; see `ContractOptions`.
 
     Raises:
-        ConfigError: The function takes something else.
+        ConfigError: The function takes something else, or what it takes and gives cannot be checked.
     """
     if isinstance(function, str):
         msg = f"@agent takes the name as a keyword: @agent(name={function!r})"
         raise ConfigError(msg)
     if function is None:
-        return lambda decorated: FunctionAgent(decorated, name=name, description=description)
-    return FunctionAgent(function, name=name, description=description)
+        return lambda decorated: FunctionAgent(decorated, name=name, description=description, **contract)
+    return FunctionAgent(function, name=name, description=description, **contract)

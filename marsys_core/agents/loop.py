@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from marsys_core.actions import Action, CallTools, Invoke, Malformed, read_action
 from marsys_core.agents.agent import RESERVED
+from marsys_core.agents.instruction import told
 from marsys_core.agents.reserved import read_reserved
 from marsys_core.errors import LimitError
 from marsys_core.messages import Message, ToolCall
@@ -34,7 +35,8 @@ async def work(agent: Agent, prompt: Any, context: Context) -> Any:
         memory.add(message)
     own, reserved = context.tool_specs(), context.reserved_specs()
     tools = [*own, *reserved] if own and reserved else own or reserved
-    system = agent.system
+    system = context.system if isinstance(agent.instruction, str) else await told(agent, context)
+    output_schema = context.output_schema
     for _ in range(context.max_tool_rounds):
         messages: Sequence[Message] = memory.messages
         if context.notes:
@@ -43,7 +45,7 @@ async def work(agent: Agent, prompt: Any, context: Context) -> Any:
             messages,
             system=system,
             tools=tools,
-            output_schema=agent.output_schema,
+            output_schema=output_schema,
             sampling=agent.sampling,
         )
         memory.add(Message("assistant", response.content, response.tool_calls, name=agent.name))

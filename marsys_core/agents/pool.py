@@ -24,6 +24,13 @@ __all__ = ["AgentPool", "Lease", "PoolStatistics"]
 
 T = TypeVar("T")
 
+_CONTRACT = (
+    "input_type",
+    "input_schema",
+    "output_type",
+    "output_schema",
+    "guards",
+)  # held by the instances; told to who hands over
 _SHARED = ("memory_scope", "allowed_peers")  # settings of the node, not only of whoever takes a step
 _CLOSE_WITHIN = 5.0  # seconds for one instance: a clean-up that hangs must not hold up a step for ever
 
@@ -104,7 +111,11 @@ class AgentPool(BaseAgent):
         super().__init__(
             name=name or (None if other_name else agent_class.__name__),
             agent_name=other_name,
-            **{key: agent_arguments[key] for key in (*_SHARED, "description") if key in agent_arguments},
+            **{
+                key: agent_arguments[key]
+                for key in (*_SHARED, *_CONTRACT, "description")
+                if key in agent_arguments
+            },
         )
 
     def _bind(self, name: str) -> None:

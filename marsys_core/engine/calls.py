@@ -262,6 +262,8 @@ async def call_tool(
                 kind="tool", value=bound, name=tool.name, run_id=run.run_id, node=step.node
             )
             await run.check(subject, branch)
+        if step.prepared.checks is not None:
+            await step.prepared.checks.allow(step, tool.name, bound)
         call = ToolRun(
             tool=tool, arguments=bound, call_id=call_id, step=step, branch_id=branch.id, node=step.node,
             run_id=run.run_id, task=run.task,

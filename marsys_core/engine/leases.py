@@ -43,8 +43,10 @@ class Leases:
         """
         lease = await self._lease(step)
         token = current_lease.set(lease)
+        from marsys_core.engine.contracts import adapted
+
         try:
-            step.prepared = await self._prepared(lease.index, lease.agent)
+            step.prepared = adapted(step.run, step.node, await self._prepared(lease.index, lease.agent))
             return await act(step)
         finally:
             current_lease.reset(token)

@@ -12,6 +12,7 @@ import attrs
 import marsys_core
 from marsys_core.agents import BaseAgent, current_registry
 from marsys_core.config import ExecutionConfig
+from marsys_core.engine.contracts import answering, filled, takes
 from marsys_core.engine.engine import Engine
 from marsys_core.engine.report import raised, report
 from marsys_core.engine.rulebook import lowered_config
@@ -22,6 +23,7 @@ from marsys_core.journal import MemoryJournal
 from marsys_core.options import RunOptions
 from marsys_core.plugins import EngineInfo, PluginSettings, compose, open_services
 from marsys_core.results import RunResult
+from marsys_core.shapes import Shape
 from marsys_core.topology import NO_LIMITS, NodeKind, Topology
 from marsys_core.values import Converter
 
@@ -70,6 +72,7 @@ class Request:
     task: Any
     topology: Any
     options: RunOptions
+    answer: Shape | None = None
 
     def config(self, default: ExecutionConfig | None) -> ExecutionConfig:
         """Return the settings that hold: of two limits on steps the smaller."""
@@ -129,6 +132,12 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
     for node in graph.nodes.values():
         if node.kind is NodeKind.AGENT:
             prepared[node.name] = await engine.prepared(table[node.agent or node.name])
+    data, variables = request.options.get("context") or {}, request.options.get("variables") or {}
+    given = {**data, **variables} if data and variables else variables or data
+    prepared = filled(prepared, given)
+    if request.answer is not None and len(prepared) == 1:
+        prepared = answering(prepared, request.answer)
+    deps = request.options.get("deps")
     run = RunShell(
         engine=engine,
         topology=topology,
@@ -140,7 +149,11 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
         task=engine.converter.plain(request.task, config.max_value_bytes),
         run_id=run_id,
         session_id=request.session_id,
-        data=request.options.get("context") or {},
+        data=data,
+        variables=given,
+        deps=orchestra.deps if deps is None else deps,
+        takes=takes(prepared),
+        answer=request.answer,
         journal=MemoryJournal(engine.converter),
         layers=engine.layers(config),
         sinks=() if engine.sinks is None else (engine.sinks,),

@@ -12,6 +12,7 @@ import attrs
 from marsys_core.agents import Agent
 from marsys_core.agents.loop import work
 from marsys_core.agents.pool import AgentPool
+from marsys_core.engine.checks import Checks, prepare_checks
 from marsys_core.engine.leases import Leases
 from marsys_core.errors import ConfigError, PluginError, UnknownName
 from marsys_core.memory import Memory
@@ -22,6 +23,7 @@ from marsys_core.tools import Tool, as_tool
 
 if TYPE_CHECKING:
     from marsys_core.agents import BaseAgent
+    from marsys_core.agents.contract import Contract
     from marsys_core.engine.engine import Engine
 
 __all__ = ["Prepared", "named_tools", "prepare"]
@@ -48,6 +50,9 @@ class Prepared:
     history: str = "own"
     memory_scope: str = "run"
     leases: Leases | None = None
+    contract: Contract | None = None
+    checks: Checks | None = None
+    system: str | None = None
     _specs: Sequence[ToolSpec] | None = None
 
     @property
@@ -60,7 +65,11 @@ class Prepared:
     def is_stale(self) -> bool:
         """Whether the agent's owner has given it another model, or other tools since."""
         agent = self.agent
-        return agent.model is not self.given_model or agent.tools is not self.given_tools
+        return (
+            agent.model is not self.given_model
+            or agent.tools is not self.given_tools
+            or agent.contract is not self.contract
+        )
 
 
 async def prepare(agent: BaseAgent, engine: Engine) -> Prepared:
@@ -109,7 +118,14 @@ async def _resolved(agent: BaseAgent, engine: Engine) -> Prepared:
         history=agent.history,
         memory_scope=agent.memory_scope,
         leases=leases,
+        contract=agent.contract,
+        checks=None if agent.contract is None else await _checks(agent, agent.contract, engine),
     )
+
+
+async def _checks(agent: BaseAgent, contract: Contract, engine: Engine) -> Checks:
+    # A model is handed what it can read; other code what it can work with.
+    return await prepare_checks(contract, agent.name, engine, as_instance=not isinstance(agent, Agent))
 
 
 async def _tools(agent: BaseAgent, engine: Engine) -> Mapping[str, Tool]:

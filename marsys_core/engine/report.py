@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from marsys_core.errors import ConvergenceError, CriticalError, ErrorClass, RecoverableError, class_of, told
+from marsys_core.errors import (
+    ActionError,
+    ConvergenceError,
+    CriticalError,
+    ErrorClass,
+    RecoverableError,
+    class_of,
+    told,
+)
 from marsys_core.messages import Message, Usage
 from marsys_core.orchestrator import ROOT, Branch, Settled, exception_of, flatten
 from marsys_core.results import BranchResult, RunResult
+from marsys_core.shapes import Misfit
 from marsys_core.values import Failure, render
 
 if TYPE_CHECKING:
@@ -24,14 +33,26 @@ def report(run: RunShell) -> RunResult:
     contributions = sorted(state.contributions, key=lambda contribution: contribution.key)
     values = flatten(run.unpack(contribution.value) for contribution in contributions)
     branches = sorted(state.branches.values(), key=lambda branch: branch.key)
+    final = values[0] if len(values) == 1 else (values or None)
+    success, error = state.success, None if state.success else _error_of(run)
+    if run.answer is not None and success:
+        try:
+            one = len(values) == 1
+            fitted = run.answer.fit(final, run.plain) if one else run.answer.fit_several(values, run.plain)
+            final = run.answer.instance(fitted)
+        except Misfit as misfit:
+            success, error = (
+                False,
+                ActionError(f"the run's answer is not {run.answer.called}: {misfit}", final),
+            )
     return RunResult(
-        success=state.success,
-        final_response=values[0] if len(values) == 1 else (values or None),
+        success=success,
+        final_response=final,
         branch_results=tuple(_branch_result(run, branch) for branch in branches),
         total_steps=state.steps,
         total_duration=run.ended - run.began,
         usage=run.usage or Usage(),
-        error=None if state.success else _error_of(run),
+        error=error,
         run_id=run.run_id,
         session_id=run.session_id,
         metadata={"warnings": tuple(run.warnings)},

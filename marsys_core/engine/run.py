@@ -67,6 +67,8 @@ class RunShell(Turns):
         )
         if self.points is not None:
             self.orchestrator.rules = self._rulebook(self.points)
+        if self.takes is not None:
+            self.orchestrator.admits = self._misfit
         limit = self.config.max_parallel_branches if self.config.allow_parallel else 1
         if limit is not None:
             self._slots = trio.Semaphore(limit)
@@ -80,6 +82,14 @@ class RunShell(Turns):
             keep=self.keep,
             elapsed=lambda: trio.current_time() - self.began,
         )
+
+    def _misfit(self, node: str, value: Any) -> str:
+        """Say what is wrong with handing `value` to `node`, or nothing."""
+        if node not in (self.takes or ()):
+            return ""
+        checks = self.agents[node].checks
+        assert checks is not None  # it takes something
+        return checks.misfit(node, self.unpack(value), self.plain)
 
     # -- the run -------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import attrs
 
 from marsys_core.actions import Action, AskUser, Content, EndConversation, Finish, Invoke, Return
 from marsys_core.agents.reserved import reserved_specs
+from marsys_core.agents.shaping import instructed, shaped_specs
 from marsys_core.engine.calls import ToolRun, attempt_model, call_model, call_tool, call_tools
 from marsys_core.errors import ConfigError, LifecycleError, UnknownName
 from marsys_core.events import EventId
@@ -73,6 +74,24 @@ class Step:
     @property
     def data(self) -> Mapping[str, Any]:
         return self.run.data
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        return self.run.variables
+
+    @property
+    def deps(self) -> Any:
+        return self.run.deps
+
+    @property
+    def system(self) -> str:
+        filled = self.prepared.system
+        return getattr(self.prepared.agent, "system", "") if filled is None else filled
+
+    @property
+    def output_schema(self) -> Mapping[str, Any] | None:
+        checks = self.prepared.checks
+        return None if checks is None or checks.output is None else checks.output.schema
 
     @property
     def max_tool_rounds(self) -> int:
@@ -167,7 +186,14 @@ class Step:
         prompt = self.prompt
         if isinstance(prompt, Message):
             return prompt.content
-        return prompt if type(prompt) is str else render(prompt)
+        if type(prompt) is str:
+            return prompt
+        checks = self.prepared.checks
+        if checks is not None and checks.as_instance:
+            from marsys_core.shapes.plain import plain_form
+
+            prompt = plain_form(prompt)
+        return render(prompt)
 
     def _answer_to(self, start: int, stop: int) -> str:
         """What came back for the calls from `start` to `stop`."""
@@ -242,6 +268,8 @@ class Step:
             target = (
                 await self.run.engine.model(model) if named else usable_model(model, "generate(model=...)")
             )
+        if output_schema is not None and output_schema is self.output_schema and not _can_be_held(target):
+            system, output_schema = instructed(system, output_schema), None
         request = ModelRequest(
             messages=messages,  # type: ignore[arg-type]
             system=system,
@@ -258,7 +286,12 @@ class Step:
         return self.prepared.specs
 
     def reserved_specs(self) -> Sequence[ToolSpec]:
-        return reserved_specs(self.offered) if self.prepared.calls_tools else ()
+        if not self.prepared.calls_tools:
+            return ()
+        specs = reserved_specs(self.offered)
+        if self.run.takes is None and self.prepared.checks is None:
+            return specs
+        return shaped_specs(specs, self.output_schema, self.run.takes or {})
 
     def tool(self, name: str) -> Tool:
         """Return the agent's tool of that name."""
@@ -280,8 +313,9 @@ class Step:
     def tool_context(self, call: ToolRun) -> Any:
         """Return what the tool of `call` is told of where it runs."""
         return ToolPlace(
-            self.run_id, self.branch.id, self.branch.node, self.branch.steps, call.call_id, self.task
-        )
+            self.run_id, self.branch.id, self.branch.node, self.branch.steps, call.call_id, self.task,
+            self.run.deps,
+        )  # fmt: skip
 
     # -- values --------------------------------------------------------------------------------
 
@@ -301,6 +335,11 @@ class Step:
         return action
 
 
+def _can_be_held(model: Any) -> bool:
+    able = getattr(model, "capabilities", None)
+    return able is None or bool(able.output_schema)
+
+
 def _specs(tools: Sequence[Tool | ToolSpec]) -> Sequence[ToolSpec]:
     if any(isinstance(each, Tool) for each in tools):
         return [each.spec if isinstance(each, Tool) else each for each in tools]
@@ -317,3 +356,4 @@ class ToolPlace:
     step: int
     call_id: str
     task: Any
+    deps: Any = None

@@ -36,6 +36,7 @@ from marsys_core.messages import Message, Usage
 from marsys_core.models import ModelResponse
 from marsys_core.orchestrator import Branch, Command, Phase, RunStep
 from marsys_core.protocols.middleware import Layers
+from marsys_core.shapes import Shape
 from marsys_core.topology import Graph
 
 __all__ = ["Turns"]
@@ -53,6 +54,10 @@ class Turns(Recorder, abc.ABC):
     run_id: str
     session_id: str
     data: Mapping[str, Any]
+    variables: Mapping[str, Any] = attrs.field(factory=dict)
+    deps: Any = None
+    takes: Mapping[str, Shape] | None = None
+    answer: Shape | None = None
     layers: Layers
     opening: Opening | None = None
     conversations: dict[tuple[str, str], ConversationLog] = attrs.field(factory=dict)
@@ -91,7 +96,8 @@ class Turns(Recorder, abc.ABC):
             step = Step(self, branch, prepared, self.unpack(branch.value), notes)
             started = trio.current_time()
             try:
-                if prepared.is_async and self._deadlines is None and self.layers.agent_step is None:
+                plain = self._deadlines is None and self.layers.agent_step is None and prepared.checks is None
+                if plain and prepared.is_async:
                     value = await prepared.act(step.prompt, step)
                 else:
                     value = await self._act(step)
@@ -123,13 +129,26 @@ class Turns(Recorder, abc.ABC):
             raise
 
     async def _act(self, step: Step) -> Any:
-        """Call the agent the long way: an instance of a pool, within its deadlines, through the middleware, in a thread."""
+        """Call the agent the long way: an instance of a pool, within its deadlines and contract, through the middleware, in a thread."""
         leases = step.prepared.leases
         if leases is not None:
             return await leases.take_step(step, self._act)
+        act = self._through_middleware if step.prepared.checks is None else self._checked
         if self._deadlines is not None:
-            return await self._deadlines.within(step, self._through_middleware)
-        return await self._through_middleware(step)
+            return await self._deadlines.within(step, act)
+        return await act(step)
+
+    async def _checked(self, step: Step) -> Action:
+        """Call the agent where its contract lets it be called, and hold what it gives to that."""
+        checks = step.prepared.checks
+        assert checks is not None  # the caller has looked
+        await checks.admit(step)
+        value = await self._through_middleware(step)
+        if value is not None:
+            await self._still_wanted(step, value)
+        if type(value) is ModelResponse:
+            value = value.text
+        return await checks.release(step, self._nothing(step) if value is None else read_action(value))
 
     async def _through_middleware(self, step: Step) -> Any:
         layer = self.layers.agent_step
@@ -163,6 +182,8 @@ class Turns(Recorder, abc.ABC):
     def _nothing(self, step: Step) -> Any:
         if not step.prepared.none_is_empty:
             return read_action(None)
+        if step.output_schema is not None:
+            return Content(None)  # whether that is an answer, its shape says
         who = f"the function of agent {step.prepared.name!r}"
         if self.layers.agent_step is not None:
             who += ", or middleware round its step,"

@@ -59,6 +59,7 @@ class Ledger(abc.ABC):
     traits: Mapping[str, Traits] = attrs.field(factory=dict)
     append: Callable[[Event], None] = attrs.field(factory=lambda: _into_nothing)
     pack: Callable[[Any], Any] = _as_is
+    admits: Callable[[str, Any], str] | None = None
     state: RunState = attrs.field(factory=RunState)
     turn_limits: Mapping[str, int] | None = None
     limits: Limits = NO_LIMITS

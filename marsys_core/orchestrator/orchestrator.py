@@ -54,6 +54,8 @@ class Orchestrator(Talks):
         pack: Takes a value that is made here (a `JoinInput`) and returns what events should carry for it.
         turn_limits: After how many turns a conversation ends at the latest, by the node that opens it; ``""`` is
             for all others.
+        admits: Says what is wrong with handing a value to a node, or nothing; None where every node takes
+            anything. What it says is recorded with the refusal, so that nobody asks it again.
     """
 
     def start(
@@ -331,7 +333,7 @@ class Orchestrator(Talks):
         out = self.graph.link
         missing = sorted({node for node, _ in action.calls if out(branch.node, node) is None})
         if not missing:
-            return None
+            return None if self.admits is None else self._ill_handed(branch, action)
         leads = ", ".join(link.target for link in self.graph.out[branch.node]) or "nowhere"
         names = ", ".join(map(repr, missing))
         return f"there is no edge from {branch.node!r} to {names}; its edges lead to: {leads}"
@@ -353,6 +355,20 @@ class Orchestrator(Talks):
             return self._steer(branch, str(error), action, duration, usage, error)
         return self.on_failure(branch, error, duration=duration, usage=usage)
 
+    def _ill_handed(self, branch: Branch, action: Invoke) -> str | None:
+        """Say which node does not take what it would be handed, or None; what arrives at a join is not looked at."""
+        assert self.admits is not None  # the caller has looked
+        names = [node for node, _ in action.calls]
+        elsewhere = {*branch.stack} if action.wait and len(names) == 1 else set()
+        join = branch.join if action.wait else None
+        while join is not None:
+            elsewhere.add(join.meeting or "")
+            join = join.owner.join
+        if len(names) > 1 and action.wait:
+            elsewhere.add(self._meeting(branch, names, plain=False) or "")
+        wrong = [self.admits(node, value) for node, value in action.calls if node not in elsewhere]
+        return "; ".join(each for each in wrong if each) or None
+
     def _steer(
         self,
         branch: Branch,
@@ -369,9 +385,11 @@ class Orchestrator(Talks):
             tried = f" (asked {attempt} times)" if attempt > 1 else ""
             error = error or ActionError(wrong + tried, reply)
             return self.on_failure(branch, error, duration=duration, usage=usage)
-        note = f"Your last reply could not be carried out: {wrong}. Here there are: {describe(self.graph, branch)}."
-        if attempt >= 3:
-            note += self._exact_call(branch)
+        note = action.note if type(action) is Malformed else ""
+        if not note:
+            note = f"Your last reply could not be carried out: {wrong}. Here there are: {describe(self.graph, branch)}."
+            if attempt >= 3:
+                note += self._exact_call(branch)
         self._emit(e.StepSteered(branch.id, branch.n, branch.last, branch.node, attempt, note))
         self._commands.append(Steer(branch, note))
         return self._drain()

@@ -1,4 +1,4 @@
-"""Guards: what may refuse a task or a tool call before it happens."""
+"""Guards: what may refuse a task, a tool call, or what an agent is handed and says."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ class GuardSubject:
     """What a guard is asked about.
 
     Args:
-        kind: ``"task"`` for what a run was given, ``"tool"`` for a tool call about to run.
-        value: The task itself, or the arguments of the call as a mapping from name to value.
-        name: The name of the tool; empty for a task.
+        kind: ``"task"`` for what a run was given, ``"tool"`` for a tool call about to run. An agent's own guards
+            are asked about tool calls, and about ``"input"``, what the agent is handed, and ``"output"``, what it
+            answers or hands on.
+        value: The task, input or output itself, or the arguments of the call as a mapping from name to value.
+        name: The name of the tool; of an output that is handed on, the node that it goes to; else empty.
         run_id: The run it belongs to.
         node: The node of the topology that is at work; empty before the first one.
     """
 
-    kind: Literal["task", "tool"]
+    kind: Literal["task", "tool", "input", "output"]
     value: Any
     name: str = ""
     run_id: str = ""

@@ -10,7 +10,7 @@ from typing import Any
 from marsys_core.errors import ToolError
 from marsys_core.messages import shown
 
-__all__ = ["Mismatch", "Problem", "expected", "parse_object", "sentence", "shown"]
+__all__ = ["Mismatch", "Problem", "decode", "expected", "parse_object", "sentence", "shown"]
 
 Problem = tuple[str, tuple[str | int, ...], str]
 """What comes before the path, the path within the arguments, and what comes after it."""
@@ -70,6 +70,16 @@ def parse_object(text: str) -> dict[str, Any]:
         msg = f"the arguments should be a JSON object, not {shown(value)}"
         raise ToolError(msg)
     return value
+
+
+def decode(text: str) -> Any:
+    """Read JSON, strictly.
+
+    Raises:
+        ValueError: It is not JSON, has a key twice, or a number that JSON does not know or nobody can hold.
+        RecursionError: It is nested too deeply.
+    """
+    return _DECODER.decode(text)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -57,6 +57,10 @@ class ToolContext(Protocol):
     def task(self) -> Any:
         """The run's original task."""
 
+    @property
+    def deps(self) -> Any:
+        """The object that the caller gave the run as ``deps=``, or None."""
+
 
 class ToolLike(Protocol):
     """A class-based tool: for one with settings or a connection, or with a schema that it was given from outside.

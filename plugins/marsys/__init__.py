@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from marsys_core.models import ModelRequest, ModelResponse, Sampling
     from marsys_core.orchestra import Orchestra, Run
     from marsys_core.plugins import PluginSettings
+    from marsys_core.protocols.guard import GuardSubject
     from marsys_core.protocols.rule import Allow, Block, Modify, RuleFacts, Stop
     from marsys_core.results import BranchResult, RunResult
     from marsys_core.tools import Tool, ToolContext, tool
@@ -78,6 +79,7 @@ _HOMES = {
     "marsys_core.orchestra": ("Orchestra", "Run"),
     "marsys_core.plugins": ("PluginSettings",),
     "marsys_core.protocols.rule": ("Allow", "Block", "Modify", "RuleFacts", "Stop"),
+    "marsys_core.protocols.guard": ("GuardSubject",),
     "marsys_core.results": ("BranchResult", "RunResult"),
     "marsys_core.tools": ("Tool", "ToolContext", "tool"),
     "marsys_core.topology": ("ConvergencePolicy", "Edge", "EdgePattern", "Node", "Topology"),
@@ -111,6 +113,7 @@ __all__ = [
     "Finish",
     "FunctionAgent",
     "GuardRefused",
+    "GuardSubject",
     "Invoke",
     "JoinInput",
     "LimitError",

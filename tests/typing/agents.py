@@ -8,6 +8,7 @@ from marsys import (
     BaseAgent,
     Context,
     FunctionAgent,
+    GuardSubject,
     Invoke,
     Return,
     RunResult,
@@ -44,6 +45,8 @@ class Own(BaseAgent):
 
 async def alone() -> None:
     assert_type(await Own().run("a task"), RunResult)
+    assert_type(await Own().run("a task", output_type=int), RunResult[int])
+    assert_type((await named.run("a task", output_type=dict[str, int])).unwrap(), dict[str, int])
 
 
 @tool
@@ -60,6 +63,22 @@ assert_type(double, Tool)
 assert_type(signed, Tool)
 assert_type(double.name, str)
 
+
+async def instruction(context: Context) -> str:
+    return f"On {context.variables['topic']}, with {context.deps}."
+
+
+def polite(subject: GuardSubject) -> str | None:
+    return "be polite" if subject.kind == "output" and "!" in str(subject.value) else None
+
+
+@agent(output_type=int, guards=[polite])
+async def counted(prompt: str) -> int:
+    return len(prompt)
+
+
+assert_type(counted, FunctionAgent)
+assert_type(Agent("Told", instruction=instruction, output_type=int, guards=[polite]).name, str)
 assert_type(Agent("Solo", model=ScriptedModel(["yes"]), tools=[double, "search"]).system, str)
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any, assert_type
 
+import attrs
+
 from marsys import (
     BranchResult,
     ConvergencePolicy,
@@ -17,6 +19,13 @@ from marsys import (
     Usage,
 )
 from marsys_core.events import Event
+
+
+@attrs.frozen
+class Answer:
+    text: str
+    score: int
+
 
 config = ExecutionConfig(
     timeout=60,
@@ -40,9 +49,22 @@ async def main() -> None:
     assert_type(result.branch_results, tuple[BranchResult, ...])
     assert_type(result.usage, Usage)
 
+    typed = await Orchestra.run("a task", topology, output_type=Answer, variables={"a": 1}, deps=object())
+    assert_type(typed, RunResult[Answer])
+    assert_type(typed.final_response, Answer)
+    assert_type(typed.unwrap().score, int)
+    assert_type(typed.response, Answer)
+    assert_type(await Orchestra.run("a task", "A", output_type=list[Answer]), RunResult[list[Answer]])
+    assert_type(await Orchestra.run("a task", "A", output_type=None), RunResult[Any])
+    either: Any = Answer | None
+    assert_type(await Orchestra.run("a task", "A", output_type=either), RunResult[Any])
+    anything: RunResult = typed
+    assert_type(anything.final_response, Any)
+
     async with Orchestra(execution_config=config) as orchestra:
         assert_type(orchestra, Orchestra)
         assert_type(await orchestra.execute("a task", "A"), RunResult)
+        assert_type(await orchestra.execute("a task", "A", output_type=Answer), RunResult[Answer])
         run = orchestra.start("a task", ["A -> B"])
         assert_type(run, Run)
         assert_type(await run.result(), RunResult)

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Agents", "make_agents"]
 
 _TEXTS = ("model", "instruction", "goal", "memory", "description", "history", "memory_scope")
-_AGENT = (*_TEXTS, "tools", "class", "function", "pool")
-_FUNCTION = ("function", "description", "pool")
+_SCHEMAS = ("output_schema", "input_schema")
+_AGENT = (*_TEXTS, "tools", *_SCHEMAS, "class", "function", "pool")
+_FUNCTION = ("function", "description", *_SCHEMAS, "pool")
 _OWN = ("name", "agent_name")
 
 
@@ -78,6 +79,8 @@ def _made(
         table = {**table, "pool": pool_settings(table["pool"], at(path, "pool"), problems)}
     for key in _TEXTS:
         problems.text(table, key, path)
+    for key in _SCHEMAS:
+        problems.table(table.get(key), at(path, key))
     tools = [each for _, each in problems.texts(table, "tools", path)]
     twice = sorted({each for each in tools if tools.count(each) > 1})
     if twice:
@@ -109,7 +112,14 @@ def _of_function(
         problems.add(f"{table['function']!r} is no function: {function!r}", at(path, "function"))
         return None
     described = table.get("description") or (found.description if isinstance(found, FunctionAgent) else "")
-    given = {"function": function, "name": name, "description": described, "pool": table.get("pool")}
+    schemas = {key: table[key] for key in _SCHEMAS if isinstance(table.get(key), dict)}
+    given = {
+        "function": function,
+        "name": name,
+        "description": described,
+        "pool": table.get("pool"),
+        **schemas,
+    }
     return _constructed(FunctionAgent, given, at(path, "function"), problems)
 
 
@@ -193,7 +203,8 @@ def _look_up(
     providers: dict[tuple[str, str], str],
     problems: Problems,
 ) -> None:
-    """See that plugins provide what the agent names."""
+    """See that plugins provide what the agent names, and that one checks its schemas."""
+    _check_schemas(table, path, composition, problems)
     tools = table.get("tools", ())
     wanted = [(kind, table.get(kind), at(path, kind)) for kind in ("model", "memory")]
     wanted += [
@@ -212,6 +223,15 @@ def _look_up(
         if provider != name and not isinstance(declared, Provider):
             problems.add(f"tool {provider!r} is a single tool; write {provider!r}, not {name!r}", place)
         providers.setdefault((kind, provider), place)
+
+
+def _check_schemas(table: Mapping[str, Any], path: str, composition: Composition, problems: Problems) -> None:
+    for key in _SCHEMAS:
+        if isinstance(table.get(key), dict):
+            try:
+                composition.choose("schema checker")
+            except ConfigError as error:
+                problems.add(f"the schema cannot be checked: {error}", at(path, key))
 
 
 def _provider_of(kind: str, name: str, composition: Composition) -> str:

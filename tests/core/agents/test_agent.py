@@ -42,14 +42,12 @@ def team(
 
 
 def test_a_model_is_asked_with_what_its_agent_was_made_with() -> None:
-    model = FakeModel(["hello"])
+    model = FakeModel(['{"said": "hello"}'])
     sampling, schema = Sampling(temperature=0.5), {"type": "object"}
-    one = Agent(
-        "A", model=model, instruction="Be kind.", goal="Greet.", sampling=sampling, output_schema=schema
-    )
+    one = Agent("A", model=model, instruction="Be kind.", goal="Greet.", sampling=sampling, output_type=dict)
     ran = run("say hello", "A", [one])
     [request] = model.requests
-    assert (ran.result.unwrap(), model.said()) == ("hello", [("user", "say hello")])
+    assert (ran.result.unwrap(), model.said()) == ({"said": "hello"}, [("user", "say hello")])
     assert request.system == "Be kind.\n\nYour goal: Greet."
     assert (request.sampling, request.output_schema) == (sampling, schema)
     assert model.offered() == ["finish"]

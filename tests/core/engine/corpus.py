@@ -483,3 +483,31 @@ def _(books: Books) -> Mapping[str, Any]:
         return result.final_response
 
     return {"A": [_asks("P", "P"), "a"], "P": _pool(books, "P", inner, 1)}
+
+
+@attrs.frozen
+class Said:
+    text: str
+
+
+async def _kind(subject: Any) -> str | None:
+    await trio.lowlevel.checkpoint()
+    return "be kind" if subject.kind == "output" and subject.value == {"text": "rude"} else None
+
+
+@workflow("shapes and guards", "A <-> B")
+def _(books: Books) -> Mapping[str, Any]:
+    async def told(context: Any) -> str:
+        async with books.visit():
+            return f"You are {context.node}."
+
+    ask: list[Reply] = [
+        call("invoke_agent", str(i), invocations=[{"agent_name": "B", "request": request}])
+        for i, request in enumerate(["free text", {"text": "a question"}])
+    ]
+    replies: list[Reply] = ["no JSON", *ask, '{"text": "rude"}', '{"text": "kind"}']
+    model = FakeModel(replies)
+    return {
+        "A": Agent("A", model=model, instruction=told, output_type=Said, guards=[_kind]),
+        "B": FunctionAgent(_sleeper(books, 1), name="B", input_type=Said, guards=[_kind]),
+    }

@@ -710,3 +710,40 @@ def test_data_makes_a_team_as_a_file_does(tmp_path: Path) -> None:
     assert list(found.agents) == ["A"]
     with pytest.raises(ConfigError, match=r"^the team cannot be used:\n  - there is no agent"):
         team_from({}, folder=tmp_path)
+
+
+# -- schemas ----------------------------------------------------------------------------------------
+
+
+SCHEMAS = """
+    [agents.A]
+    model = "extractive"
+    instruction = "On {topic}, as {\\"a\\": 1}."
+    [agents.A.output_schema]
+    type = "object"
+    required = ["name"]
+    [agents.B]
+    function = "shaped_by_schemas:act"
+    input_schema = {type = "object"}
+    [topology]
+    flows = ["A -> B"]
+"""
+
+
+def test_an_agent_can_be_held_to_schemas(team: Write, tmp_path: Path) -> None:
+    (tmp_path / "shaped_by_schemas.py").write_text("def act(prompt):\n    return prompt\n")
+    found = load(team, SCHEMAS)
+    contracts = {name: agent.contract for name, agent in found.agents.items()}
+
+    assert contracts["A"] is not None
+    assert contracts["A"].output == {"type": "object", "required": ["name"]}
+    assert contracts["B"] is not None
+    assert contracts["B"].input == {"type": "object"}
+
+
+def test_a_schema_is_a_table_and_needs_what_checks_it(team: Write) -> None:
+    wrong = '[agents.A]\nmodel = "extractive"\noutput_schema = "object"\n'
+    assert refused(team, wrong) == "  - expected a table, got 'object' @ $.agents.A.output_schema"
+    told = refused(team, wrong.replace('"object"', "{}"), knobs=Knobs(names=("no:schema",)))
+    assert told.startswith("  - the schema cannot be checked: there is no schema checker provider.")
+    assert told.endswith("@ $.agents.A.output_schema")
