@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import attrs
@@ -51,7 +51,7 @@ def _chat(work: Work, session: str, interruptions: Any) -> int:
     with notes_on_stderr(verbose=work.verbose), dumb_terminal(dumb=work.plain):
         team = load_team(work.team, work.knobs, input_folder=work.input_folder, models=work.models)
         config = attrs.evolve(team.config, status=status_of(team, work) if work.verbose else None)
-        talk = _Talk(team, session, config, interruptions)
+        talk = _Talk(team, session, config, work.variables, interruptions)
         trio.run(talk.hold)
     return int(interruptions.exit_code) if interruptions.first else int(talk.failed)
 
@@ -67,6 +67,7 @@ class _Talk:
     team: Any
     session: str
     config: Any
+    variables: Mapping[str, str]
     interruptions: Any
     failed: bool = False
     _messages: Any = None
@@ -89,7 +90,13 @@ class _Talk:
         # An agent that goes on with its session has all of it already.
         lasting = any(agent.memory_scope == "session" for agent in self.team.agents.values())
         messages = None if lasting else self._messages
-        result = await orchestra.execute(line, self.team.topology, session_id=self.session, messages=messages)
+        result = await orchestra.execute(
+            line,
+            self.team.topology,
+            session_id=self.session,
+            messages=messages,
+            variables=self.variables,
+        )
         self.failed = not result.success
         if result.success:
             self._messages = result.messages

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 import trio
 
@@ -33,7 +35,13 @@ class Conducted:
     interrupted: str = ""
 
 
-async def conduct(team: Team, task: str, config: ExecutionConfig, interruptions: Interruptions) -> Conducted:
+async def conduct(
+    team: Team,
+    task: str,
+    config: ExecutionConfig,
+    variables: Mapping[str, str],
+    interruptions: Interruptions,
+) -> Conducted:
     """Run `team` on `task`, and cancel it at a signal.
 
     Raises:
@@ -47,7 +55,7 @@ async def conduct(team: Team, task: str, config: ExecutionConfig, interruptions:
             agents=team.agents, execution_config=config, plugins=team.plugins, sinks=[conducted.account]
         ) as orchestra:
             await _open_what_is_named(team, orchestra)
-            run = orchestra.start(task, team.topology)
+            run = orchestra.start(task, team.topology, variables=variables)
 
             def cancel() -> None:
                 conducted.interrupted = conducted.account.going_on()

@@ -28,6 +28,7 @@ class Work:
         team: The team file.
         input_folder: The texts to search.
         models: The model of each agent, by name; of all that have one under an empty name.
+        variables: What stands in the place of ``{name}`` in instructions.
         verbose: Show also what models, tools and agents say.
         quiet: Show only the end.
         plain: Write lines also where a terminal could show a live tree.
@@ -37,6 +38,7 @@ class Work:
     team: Path
     input_folder: Path | None
     models: Mapping[str, str]
+    variables: Mapping[str, str]
     verbose: bool
     quiet: bool
     plain: bool
@@ -46,9 +48,17 @@ def team_options(command: F) -> F:
     """Give `command` the argument TEAM and the options of a team at work; it takes them as one `Work`."""
 
     @functools.wraps(command)  # it has the command's own options on it
-    def called(ctx: click.Context, /, team: Path, models: tuple[str, ...], **given: Any) -> Any:
+    def called(
+        ctx: click.Context, /, team: Path, models: tuple[str, ...], variables: tuple[str, ...], **given: Any
+    ) -> Any:
         own = {name: given.pop(name) for name in list(given) if name not in _FIELDS}
-        work = Work(knobs=ctx.find_object(Knobs) or Knobs(), team=team, models=_models(ctx, models), **given)
+        work = Work(
+            knobs=ctx.find_object(Knobs) or Knobs(),
+            team=team,
+            models=_models(ctx, models),
+            variables=_variables(ctx, variables),
+            **given,
+        )
         if work.verbose and work.quiet:
             msg = "-v and -q contradict each other; leave one out"
             raise click.UsageError(msg, ctx)
@@ -71,6 +81,10 @@ _OPTIONS = (
         "--model", "models", metavar="[AGENT=]NAME", multiple=True,
         help="Use this model for every agent that has one, or for AGENT alone.",
     ),
+    click.option(
+        "--var", "variables", metavar="NAME=TEXT", multiple=True,
+        help="Put TEXT in the place of {NAME} in instructions.",
+    ),
     click.option("-v", "--verbose", is_flag=True, help="Show also what models, tools and agents say."),
     click.option("-q", "--quiet", is_flag=True, help="Show only the end."),
     click.option("--plain", is_flag=True, help="Write lines also where a terminal could show a live tree."),
@@ -90,6 +104,20 @@ def _models(ctx: click.Context, given: tuple[str, ...]) -> Mapping[str, str]:
             raise click.UsageError(msg, ctx)
         models[agent] = name
     return models
+
+
+def _variables(ctx: click.Context, given: tuple[str, ...]) -> Mapping[str, str]:
+    variables: dict[str, str] = {}
+    for each in given:
+        name, equals, text = each.partition("=")
+        if not equals or not name.isidentifier():
+            msg = f"--var takes NAME=TEXT, with a name of letters, digits and '_', not {each!r}"
+            raise click.UsageError(msg, ctx)
+        if variables.get(name, text) != text:
+            msg = f"--var gives {name!r} twice: {variables[name]!r} and {text!r}"
+            raise click.UsageError(msg, ctx)
+        variables[name] = text
+    return variables
 
 
 def status_of(team: Any, work: Work) -> Any:

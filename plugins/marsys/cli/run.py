@@ -58,7 +58,7 @@ def _run(work: Work, task: str, interruptions: Any, *, as_json: bool, file: Path
     with notes_on_stderr(verbose=work.verbose), dumb_terminal(dumb=work.plain):
         team = load_team(work.team, work.knobs, input_folder=work.input_folder, models=work.models)
         config = attrs.evolve(team.config, status=status_of(team, work))
-        conducted = trio.run(conduct, team, task, config, interruptions)
+        conducted = trio.run(conduct, team, task, config, work.variables, interruptions)
     result = conducted.result
     succeeded = result is not None and result.success
     saved = True

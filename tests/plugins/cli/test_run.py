@@ -387,3 +387,27 @@ def test_saving_into_a_folder_that_is_not_there_is_told_before_anything_runs(
     said = call("run", team(ONE), "--task", "Think.", "--save", str(tmp_path / "none" / "answer.txt"))
     assert (said.code, said.out) == (2, "")
     assert "there is no folder" in said.err
+
+
+def test_variables_stand_in_instructions(call: Call, team: Write) -> None:
+    path = team(ONE.replace("[plugins", 'instruction = "Write about {topic}."\n[plugins'))
+    assert call("run", path, "--task", "x", "-q", "--var", "topic=canals").out == "Forty-two.\n"
+    said = call("run", path, "--task", "x", "-q", "--var", "topik=canals")
+    assert said.code != 0
+    assert "topic" in said.err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["topic"], "--var takes NAME=TEXT, with a name of letters, digits and '_', not 'topic'"),
+        (["a b=c"], "--var takes NAME=TEXT, with a name of letters, digits and '_', not 'a b=c'"),
+        (["a=1", "a=2"], "--var gives 'a' twice: '1' and '2'"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_a_mistake_in_the_call(
+    call: Call, team: Write, given: list[str], told: str
+) -> None:
+    said = call("run", team(ONE), "--task", "x", *[part for each in given for part in ("--var", each)])
+    assert said.code == 2
+    assert told in said.err
