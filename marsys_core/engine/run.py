@@ -62,6 +62,7 @@ class RunShell(Turns):
             {node: prepared.traits for node, prepared in self.agents.items()},
             append=self._record,
             pack=self._pack,
+            unpack=self.unpack,
             limits=self.limits,
             turn_limits=self.limits.max_turns or None,
         )

@@ -16,7 +16,7 @@ from marsys_core.orchestrator.commands import Command
 from marsys_core.orchestrator.plain import Plan
 from marsys_core.orchestrator.state import Branch, Contribution, RunState, Settled
 from marsys_core.topology import NO_LIMITS, ConvergencePolicy, Graph, Limits
-from marsys_core.values import Failure, failure_of
+from marsys_core.values import Failure, Ref, failure_of
 
 __all__ = ["END", "ROOT", "START", "USER", "Ledger", "Traits", "order"]
 
@@ -59,6 +59,7 @@ class Ledger(abc.ABC):
     traits: Mapping[str, Traits] = attrs.field(factory=dict)
     append: Callable[[Event], None] = attrs.field(factory=lambda: _into_nothing)
     pack: Callable[[Any], Any] = _as_is
+    unpack: Callable[[Any], Any] = _as_is
     admits: Callable[[str, Any], str] | None = None
     state: RunState = attrs.field(factory=RunState)
     turn_limits: Mapping[str, int] | None = None
@@ -80,6 +81,13 @@ class Ledger(abc.ABC):
         self.append(event)
         self.state.apply(event)
         return event
+
+    def _items(self, value: Any) -> list[Any] | None:
+        """Return the items of a list that is handed on, each as events carry it; None where it is no list."""
+        if type(value) is Ref:
+            opened = self.unpack(value)
+            return [self.pack(item) for item in opened] if isinstance(opened, list) else None
+        return value if isinstance(value, list) else None
 
     def _failure(self, error: BaseException | str, branch: Branch) -> Failure:
         exception = AgentError(error) if isinstance(error, str) else error

@@ -52,6 +52,7 @@ class Orchestrator(Talks):
         traits: What is special about the agents, by node.
         append: Takes each event before anybody acts on it.
         pack: Takes a value that is made here (a `JoinInput`) and returns what events should carry for it.
+        unpack: Takes what events carry, and returns the value.
         turn_limits: After how many turns a conversation ends at the latest, by the node that opens it; ``""`` is
             for all others.
         admits: Says what is wrong with handing a value to a node, or nothing; None where every node takes
@@ -449,7 +450,7 @@ class Orchestrator(Talks):
             self._fork(branch, self._plain_calls(decided, value), plain=True, fresh=decided.fresh)
 
     def _map(self, branch: Branch, decided: Plan, value: Any) -> None:
-        if not isinstance(value, list):
+        if self._items(value) is None:
             msg = (
                 f"dispatch 'map' needs a list, not {type(value).__name__}; {branch.node!r} gave {value!r:.80}"
             )

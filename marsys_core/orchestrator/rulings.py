@@ -121,15 +121,13 @@ class Rulings(Moves):
         """Decide where goes what `action` says; None where it says nothing, but names what is to be done."""
         return plan(self.graph, branch, offered) if type(action) is Content else None
 
-    @staticmethod
-    def _plain_calls(decided: Plan, value: Any) -> Calls:
+    def _plain_calls(self, decided: Plan, value: Any) -> Calls:
         """The calls of a fork that plain content makes."""
         targets = decided.targets
         if decided.mode is not Dispatch.MAP:
             return tuple((link.target, value) for link in targets) if len(targets) > 1 else ()
-        if not targets or not isinstance(value, list):
-            return ()
-        return tuple((targets[i % len(targets)].target, item) for i, item in enumerate(value))
+        items = self._items(value) if targets else None
+        return tuple((targets[i % len(targets)].target, item) for i, item in enumerate(items or ()))
 
     def _allowed_fork(self, branch: Branch, calls: Calls) -> Calls | None:
         """Return the calls that a fork is to make; None where a rule has forbidden it."""

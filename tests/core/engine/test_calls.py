@@ -9,11 +9,13 @@ import pytest
 import trio
 
 from marsys_core import events as e
-from marsys_core.agents import Agent, BaseAgent
+from marsys_core.agents import Agent, BaseAgent, agent
 from marsys_core.errors import ModelError, ModelErrorKind, PluginError, UnknownName
 from marsys_core.messages import TextPart, Usage
 from marsys_core.models import FinishReason, ModelResponse
 from marsys_core.tools import tool
+from marsys_core.topology import Topology
+from marsys_core.values import JoinInput
 from tests.core.fakes import FakeModel, bare, call, run, virtually
 
 
@@ -158,3 +160,23 @@ def test_a_started_call_says_whether_it_may_be_run_again() -> None:
     model = FakeModel([[call("look", "1"), call("pay", "2")], "done"])
     ran = run("x", "A", [Agent("A", model=model, tools=[look, pay])])
     assert {event.tool: event.idempotent for event in ran.of(e.ToolStarted)} == {"look": True, "pay": False}
+
+
+def test_a_list_that_is_too_large_for_an_event_is_dispatched_item_by_item() -> None:
+    large = "x" * 5000
+
+    @agent
+    async def Cut(prompt: str) -> list[str]:
+        return [large, "small", large]
+
+    @agent
+    async def Work(prompt: str) -> int:
+        return len(prompt)
+
+    topology = Topology([{"name": "Cut", "dispatch": "map"}, "Work", "Sum"], ["Cut -> Work -> Sum"])
+
+    @agent
+    async def Sum(prompt: JoinInput) -> list[int]:
+        return prompt.values
+
+    assert run("go", topology, [Cut, Work, Sum]).result.final_response == [5000, 5, 5000]
