@@ -126,6 +126,11 @@ class Invoke(Action):
     policy: Any = attrs.field(default=None, kw_only=True, converter=_policy)
     replies: Replies = attrs.field(default=(), kw_only=True, repr=False)
 
+    @property
+    def asks(self) -> bool:
+        """Whether this is a question to a person: one call, of ``user``."""
+        return len(self.calls) == 1 and self.calls[0][0] == "user"
+
 
 @attrs.frozen
 class Return(Action):
@@ -142,7 +147,26 @@ class Finish(Action):
 
 
 def _options(value: Iterable[str]) -> tuple[str, ...]:
-    return tuple(value)
+    options = (value,) if isinstance(value, str) else tuple(value)
+    if isinstance(value, str) or not all(isinstance(option, str) for option in options):
+        msg = f"options is a list of texts, not {shown(value)}"
+        raise TypeError(msg)
+    return options
+
+
+def _schema(value: Any) -> Mapping[str, Any] | None:
+    if value is None or isinstance(value, Mapping):
+        return value
+    msg = f"schema is a mapping, a JSON Schema, or None, not {shown(value)}"
+    raise TypeError(msg)
+
+
+def _seconds(value: Any) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or (number and value > 0):
+        return value  # type: ignore[no-any-return]
+    msg = f"timeout is a number of seconds above 0, or None, not {shown(value)}"
+    raise TypeError(msg)
 
 
 @attrs.frozen
@@ -154,14 +178,19 @@ class AskUser(Action):
         options: The answers to choose from; empty for free text.
         schema: A JSON Schema for the answer.
         timeout: Seconds until `default` is taken.
-        default: The answer that a timeout gives.
+        default: The answer that a timeout gives; None for none, a timeout is then a `UserTimeout`.
+        replies: Set by the engine for agents that act by tool calls.
+
+    Raises:
+        TypeError: The options are no texts, the schema is no mapping, or the timeout no number of seconds above 0.
     """
 
     prompt: Any
     options: tuple[str, ...] = attrs.field(default=(), converter=_options)
-    schema: Mapping[str, Any] | None = None
-    timeout: float | None = None
+    schema: Mapping[str, Any] | None = attrs.field(default=None, converter=_schema)
+    timeout: float | None = attrs.field(default=None, converter=_seconds)
     default: Any = None
+    replies: Replies = attrs.field(default=(), kw_only=True, repr=False)
 
 
 @attrs.frozen

@@ -262,7 +262,7 @@ class ExecutionConfig:
         _instance("StatusConfig", optional=True),
     )
     error_routing_enabled: bool = _setting(
-        False, "whether a person is asked about a recoverable error; acts once a channel leads to one", _flag
+        False, "whether a person is asked about a recoverable error, where a channel leads to one", _flag
     )
     seed: int | None = _setting(None, "what jitter is drawn from; None for a fresh one", _any_whole)
 

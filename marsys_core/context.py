@@ -109,9 +109,10 @@ class Context(Protocol):
         """Run one of the agent's tools, through the run's limits, guards and journal.
 
         Raises:
-            ToolError: The arguments do not fit, or the tool said so.
+            ToolError: The arguments do not fit, a person rejected the call, or the tool said so.
             ToolTimeout: It took too long.
             UnknownName: The agent has no tool of that name.
+            UserUnavailable: It needs a person's approval, and nobody can be asked.
         """
 
     async def call_tools(self, calls: Sequence[ToolCall]) -> list[Message]:

@@ -22,10 +22,12 @@
             . StepTimeout
             . ModelTimeout
             . ToolTimeout
+            . UserTimeout
         - RuleBlocked          a rule did not let a step, an action or a fork be; `.rule`, `.reason`
         - RuleStopped          a rule ended the run; `.rule`, `.reason`
         - RuleError            a rule raised, or gave what is no verdict; `.rule`
         - UserUnavailable      a person was asked, and no channel leads to one
+        - AnswerRefused        an answer that the question does not allow
         - Cancelled            a branch or run that was cancelled from outside
     + ModelError               what a model or its provider did; `.kind`, `.retryable`, `.retry_after`
     + ToolError                a tool call that went wrong; the model sees it as a result
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActionError",
     "AgentError",
+    "AnswerRefused",
     "BranchTimeout",
     "Cancelled",
     "ConfigError",
@@ -82,6 +85,7 @@ __all__ = [
     "ToolTimeout",
     "TopologyError",
     "UnknownName",
+    "UserTimeout",
     "UserUnavailable",
     "ValueRefused",
     "class_of",
@@ -307,6 +311,10 @@ class ToolTimeout(Timeout):
     """One tool call took longer than its limit."""
 
 
+class UserTimeout(Timeout):
+    """Nobody answered a question within its timeout, and it has no default."""
+
+
 class RuleBlocked(RunError):
     """A rule did not let a step, its action or a fork be.
 
@@ -344,6 +352,10 @@ class RuleError(RunError):
 
 class UserUnavailable(RunError):
     """A person was asked and there is no channel to one; the run never blocks for ever."""
+
+
+class AnswerRefused(RunError):
+    """An answer that is none of the question's options, or does not fit its schema."""
 
 
 class Cancelled(RunError):

@@ -30,6 +30,7 @@ __all__ = [
     "GuardRefusedInput",
     "JoinCancelled",
     "JoinCompleted",
+    "JoinReopened",
     "LimitReached",
     "ModelCalled",
     "ModelFailed",
@@ -47,6 +48,8 @@ __all__ = [
     "ToolFailed",
     "ToolFinished",
     "ToolStarted",
+    "UserAnswered",
+    "UserAsked",
     "Warned",
     "identity",
 ]
@@ -128,8 +131,8 @@ class BranchMoved(Event):
     """A branch went to `node` with `value`. `stack` is the call stack after the move.
 
     `how` is ``call``, ``handoff``, ``return``, ``join``, ``gather``, ``again`` (the same node once more),
-    ``turn`` (to the other side of a conversation) or ``over`` (the conversation has ended, and its last value
-    goes on from the other side, without a step).
+    ``answer`` (the same node, with what a person answered), ``turn`` (to the other side of a conversation)
+    or ``over`` (the conversation has ended, and its last value goes on from the other side, without a step).
     `asked` are nodes that count as asked by the node it comes from, besides the one it goes to.
     """
 
@@ -212,6 +215,15 @@ class JoinCancelled(Event):
 
 
 @attrs.define(eq=False)
+class JoinReopened(Event):
+    """A person had the calls at these indices made again; `first` is the index of the first new child."""
+
+    fork: int
+    calls: tuple[int, ...]
+    first: int
+
+
+@attrs.define(eq=False)
 class StepStarted(Event):
     """An agent began a turn. `inputs` are the ids of what it was given, not the values.
 
@@ -255,7 +267,10 @@ class StepFailed(Event):
 
 @attrs.define(eq=False)
 class StepRetried(Event):
-    """A turn that failed for a passing reason is taken again after `delay` seconds."""
+    """A turn that failed for a passing reason is taken again after `delay` seconds.
+
+    `attempt` is the one that failed, from 1; 0 where a person had the turn taken again.
+    """
 
     node: str
     attempt: int
@@ -289,6 +304,33 @@ class RuleDecided(Event):
     reason: str
     given: Any = None
     value: Any = None
+
+
+@attrs.define(eq=False)
+class UserAsked(Event):
+    """A person was asked. `kind` is ``question``, ``approval``, ``error`` or ``policy``.
+
+    `request_id` is what the answer is given under: the branch and the event's place there.
+    """
+
+    request_id: str
+    node: str
+    kind: str
+    prompt: Any
+    options: tuple[str, ...] = ()
+    schema: Any = None
+    timeout: float | None = None
+    default: Any = None
+
+
+@attrs.define(eq=False)
+class UserAnswered(Event):
+    """A question was answered by `source`, or will not be, and why: a timeout, no person, its tool call's end."""
+
+    request_id: str
+    value: Any
+    source: str = ""
+    error: Any = None
 
 
 @attrs.define(eq=False)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from marsys_core.models import Model
     from marsys_core.plugins.providers import Provider
     from marsys_core.protocols.cache import Cache
+    from marsys_core.protocols.channel import Channel
     from marsys_core.protocols.command import Command
     from marsys_core.protocols.event_sink import EventSink
     from marsys_core.protocols.guard import Guard
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "marsys_caches",
+    "marsys_channels",
     "marsys_choose",
     "marsys_classify_error",
     "marsys_commands",
@@ -178,6 +180,30 @@ def marsys_caches(settings: Any) -> Iterable[Provider[Cache]]:  # type: ignore[e
                 return [Provider("memory", open_memory_cache, settings=CacheSettings)]
 
     .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def marsys_channels(settings: Any) -> Iterable[Provider[Channel]]:  # type: ignore[empty-body]
+    """Offer channels: ways to a person who answers what runs ask.
+
+    Args:
+        settings: The plugin's own section of the configuration.
+
+    Each provider joins the table of channels under its name, and is opened when a run first names it.
+
+    Called once, when a composition is made.
+
+    If an implementation raises, its plugin is dropped with everything it declared, and its record says why.
+
+    Example:
+        ::
+
+            @hookimpl
+            def marsys_channels():
+                return [Provider("chat", open_chat, settings=ChatSettings)]
+
+    .. versionadded:: 0.2
     """
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from marsys_core.config import ExecutionConfig
     from marsys_core.messages import Message
 
-__all__ = ["Agents", "RunOptions", "agents_by_name", "checked", "instance_of"]
+__all__ = ["Agents", "RunOptions", "agents_by_name", "checked", "instance_of", "usable_channel"]
 
 Agents = Mapping[str, BaseAgent] | Iterable[BaseAgent] | BaseAgent
 """Agents by name, as a sequence, or one."""
@@ -32,6 +32,8 @@ class RunOptions(TypedDict, total=False):
         variables: What fills the ``{names}`` in the instructions of agents, before what `context` has; never
             recorded.
         deps: An object of the caller's that agents and tools find as ``context.deps``; never recorded.
+        channel: Who answers questions: the name of a channel that a plugin provides, a function of the
+            question, or a channel.
     """
 
     agents: Agents | None
@@ -42,6 +44,7 @@ class RunOptions(TypedDict, total=False):
     messages: Sequence[Message] | None
     variables: Mapping[str, Any] | None
     deps: Any
+    channel: Any
 
 
 _KINDS = {
@@ -69,6 +72,7 @@ def checked(options: RunOptions) -> RunOptions:
             raise ConfigError(msg)
     given["agents"] = agents_by_name(given.get("agents"))
     instance_of("execution_config", "ExecutionConfig", given.get("execution_config"))
+    usable_channel(given.get("channel"))
     return given  # type: ignore[return-value]  # the same keys
 
 
@@ -81,6 +85,14 @@ def instance_of(argument: str, wanted: str, value: Any) -> Any:
         msg = f"{argument}= takes {wanted}(...), not {value!r:.200}"
         raise ConfigError(msg)
     return value
+
+
+def usable_channel(given: Any) -> Any:
+    """Return `given` if it can stand for a channel: a name, a function, an object with `ask`, or None."""
+    if given is None or callable(given) or hasattr(given, "ask") or (isinstance(given, str) and given):
+        return given
+    msg = f"channel= takes a name, a function of the question or a channel with `ask`, not {given!r:.200}"
+    raise ConfigError(msg)
 
 
 def agents_by_name(agents: Agents | None) -> Mapping[str, BaseAgent]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 import trio
 
 from marsys_core.agents.registry import current_lease, inside_run
-from marsys_core.errors import Cancelled, ConfigError, LifecycleError, TopologyError
-from marsys_core.options import Agents, RunOptions, agents_by_name, checked, instance_of
+from marsys_core.errors import Cancelled, ConfigError, LifecycleError, TopologyError, UnknownName
+from marsys_core.options import Agents, RunOptions, agents_by_name, checked, instance_of, usable_channel
 
 if TYPE_CHECKING:
     from marsys_core.agents import BaseAgent
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.run import RunShell
     from marsys_core.events import Event
     from marsys_core.plugins import PluginSettings
+    from marsys_core.questions import Question
     from marsys_core.results import RunResult
     from marsys_core.topology.patterns import Patterns
 
@@ -56,6 +57,8 @@ class Orchestra:
         max_threads: How many plain functions (agents, tools) run in worker threads at a time.
         new_id: Makes the ids of runs.
         deps: What runs that bring none of their own find as ``context.deps``.
+        channel: Who answers the questions of runs that bring no channel of their own: the name of a channel
+            that a plugin provides, a function of the question, or a channel.
 
     Raises:
         ConfigError: Settings that cannot be honoured.
@@ -74,6 +77,7 @@ class Orchestra:
         max_threads: int = _THREADS,
         new_id: Callable[[], str] = _random_id,
         deps: Any = None,
+        channel: Any = None,
     ) -> None:
         if isinstance(max_threads, bool) or not isinstance(max_threads, int) or max_threads < 1:
             msg = f"max_threads is a whole number from 1, not {max_threads!r:.200}"
@@ -82,6 +86,7 @@ class Orchestra:
         self.execution_config = instance_of("execution_config", "ExecutionConfig", execution_config)
         self.new_id = new_id
         self.deps = deps
+        self.channel = usable_channel(channel)
         self.settings: Mapping[str, Any] = {
             "name": name,
             "plugins": instance_of("plugins", "PluginSettings", plugins),
@@ -328,6 +333,28 @@ class Run:
             if self._shell.news is None:
                 self._shell.news = trio.Event()
             await self._shell.news.wait()
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """What the run waits for people to answer at this moment, in branch order."""
+        people = None if self._shell is None else self._shell.people
+        return () if people is None else people.questions
+
+    def answer(self, request_id: str, value: Any) -> None:
+        """Answer an open question, whoever else was asked; the first answer counts.
+
+        Args:
+            request_id: The question's.
+            value: The answer.
+
+        Raises:
+            UnknownName: No question with this id is open; those that are, are listed.
+            AnswerRefused: The question does not allow this answer; it stays open.
+        """
+        people = None if self._shell is None else self._shell.people
+        if people is None:
+            raise UnknownName("open question", str(request_id))
+        people.answer(request_id, value, "run")
 
     def cancel(self) -> None:
         """End the run. `result` returns when everything under it has ended."""

@@ -27,19 +27,20 @@ PURE = {"messages", "values", "events", "topology", "actions"}
 ROOMS = {
     "errors": set[str](),
     "messages": {"errors"},
+    "questions": {"errors"},
     "values": {"errors", "messages"},
     "events": {"errors", "messages", "values"},
     "topology": {"errors"},
     "config": {"errors", "topology"},
     "actions": {"errors", "messages", "topology"},
-    "protocols": {"errors", "messages", "events"},
+    "protocols": {"errors", "messages", "events", "questions"},
     "models": {"errors", "messages"},
     "tools": {"errors", "messages", "values", "models"},
     "memory": {"errors", "messages"},
     "shapes": {"errors", "messages", "values", "tools"},
     "results": {"errors", "messages", "values", "shapes"},
     "journal": {"errors", "config", *PURE},
-    "orchestrator": {"errors", "config", *PURE},
+    "orchestrator": {"errors", "config", "questions", *PURE},
     "context": {"errors", "messages", "protocols"},
     "hookspecs": {"errors", "protocols"},
     "plugins": {"errors", "config", "protocols", "hookspecs"},
@@ -50,7 +51,7 @@ ROOMS = {
     "options": {"errors", "config", "agents"},
     "engine": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
-        *{"context", "plugins", "agents", "orchestrator", "options", "shapes"},
+        *{"context", "plugins", "agents", "orchestrator", "options", "questions", "shapes"},
     },
     "orchestra": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
@@ -60,9 +61,7 @@ ROOMS = {
 }
 UPWARD = {("agents", "orchestra")}  # `agent.run` and `agent.auto_run`, when called
 
-ACTING_LATER = {
-    "error_routing_enabled": "asks a person, and acts once a channel leads to one",
-}
+ACTING_LATER: dict[str, str] = {}
 
 
 class Import(NamedTuple):

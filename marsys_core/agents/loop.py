@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from marsys_core.actions import Action, CallTools, Invoke, Malformed, read_action
+from marsys_core.actions import Action, AskUser, CallTools, Invoke, Malformed, read_action
 from marsys_core.agents.agent import RESERVED
 from marsys_core.agents.instruction import told
 from marsys_core.agents.reserved import read_reserved
@@ -80,7 +80,7 @@ def _answer_reserved(
     context: Context, action: Action, named: Sequence[ToolCall], undone: Mapping[str, str]
 ) -> None:
     """Answer now what will not be answered by this agent's next step here."""
-    waiting = context.comes_back(action) if isinstance(action, Invoke) else False
+    waiting = context.comes_back(action) if isinstance(action, Invoke) else isinstance(action, AskUser)
     for call in named:
         if call.id in undone:
             context.memory.add(Message("tool", undone[call.id], tool_call_id=call.id))

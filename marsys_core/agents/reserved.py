@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
+
 from marsys_core.actions import Action, AskUser, EndConversation, Finish, Invoke, Malformed, Return
 from marsys_core.errors import ToolError
 from marsys_core.messages import ToolCall
@@ -74,7 +76,9 @@ def read_reserved(calls: Sequence[ToolCall]) -> tuple[Action, dict[str, str]]:
     kept = {id(call) for call in used}
     undone = {call.id: f"not done: {chosen} was called first" for call in calls if id(call) not in kept}
     try:
-        action = _invoke(used) if chosen == "invoke_agent" else _READERS[chosen](_arguments(used[0]))
+        action = _READERS[chosen](_arguments(used[0])) if chosen != "invoke_agent" else _invoke(used)
+        if isinstance(action, AskUser):
+            action = attrs.evolve(action, replies=((used[0].id, 0, 1),))
     except (ToolError, KeyError, TypeError, ValueError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         return Malformed(f"the call of {chosen} cannot be read: {why}", used[0].arguments), undone
@@ -105,6 +109,6 @@ def _invoke(used: Sequence[ToolCall]) -> Invoke:
 _READERS: dict[str, Callable[[dict[str, Any]], Action]] = {
     "return_result": lambda given: Return(given["result"]),
     "finish": lambda given: Finish(given["answer"]),
-    "ask_user": lambda given: AskUser(given["question"], tuple(given.get("options") or ())),
+    "ask_user": lambda given: AskUser(given["question"], given.get("options") or ()),
     "end_conversation": lambda given: EndConversation(given["summary"]),
 }

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from marsys_core import events as e
+from marsys_core.engine.people import approved
 from marsys_core.engine.processes import run_in_process
 from marsys_core.engine.threads import run_in_thread
 from marsys_core.errors import (
@@ -199,14 +200,13 @@ async def call_tools(step: Step, calls: tuple[ToolCall, ...]) -> list[Message]:
         return [await _result_message(step, calls[0])]
     results: list[Message | None] = [None] * len(calls)
     # Each call has its places in the journal reserved, so that the record does not depend on which ends first.
-    base = step.branch.n
-    step.branch.n += 2 * len(calls)
+    places = _places(step, calls)
 
     failures: dict[int, Exception] = {}
 
     async def one(index: int, call: ToolCall) -> None:
         try:
-            results[index] = await _result_message(step, call, base + 2 * index)
+            results[index] = await _result_message(step, call, places[index])
         except Exception as error:  # it ends the run, so the others need not go on
             failures[index] = error
             nursery.cancel_scope.cancel()
@@ -217,6 +217,16 @@ async def call_tools(step: Step, calls: tuple[ToolCall, ...]) -> list[Message]:
     if failures:
         raise _first(failures)
     return [result for result in results if result is not None]
+
+
+def _places(step: Step, calls: tuple[ToolCall, ...]) -> list[int]:
+    """Reserve the places of each call: its start and its end, and a question and its answer in between."""
+    places = []
+    for call in calls:
+        tool = step.prepared.tools.get(call.name)
+        places.append(step.branch.n)
+        step.branch.n += 2 if tool is None or not tool.approval else 4
+    return places
 
 
 def _first(failures: Mapping[int, Exception]) -> Exception:
@@ -250,20 +260,20 @@ async def call_tool(
     given = run.keep(arguments)
     if at is None:
         at = branch.n
-        branch.n += 2  # its end has a place too, whatever else is recorded meanwhile
+        branch.n += 4 if tool.approval else 2  # its end has a place too, whatever else is recorded meanwhile
+    end = at + (3 if tool.approval else 1)
     run.record(
         e.ToolStarted(branch.id, at, step.cause, step.node, tool.name, call_id, given, tool.idempotent)
     )
     started = trio.current_time()
     try:
-        bound = tool.bind(arguments)
+        bound: Mapping[str, Any] = tool.bind(arguments)
         if run.engine.guards:
-            subject = GuardSubject(
-                kind="tool", value=bound, name=tool.name, run_id=run.run_id, node=step.node
-            )
-            await run.check(subject, branch)
+            await _ask_guards(step, tool, bound)
         if step.prepared.checks is not None:
             await step.prepared.checks.allow(step, tool.name, bound)
+        if tool.approval:
+            bound = await _approved(step, tool, arguments, bound, at + 1)
         call = ToolRun(
             tool=tool, arguments=bound, call_id=call_id, step=step, branch_id=branch.id, node=step.node,
             run_id=run.run_id, task=run.task,
@@ -272,14 +282,33 @@ async def call_tool(
         result = await (_run_tool(call) if layer is None else layer(call, _run_tool))
         result = run.plain(result)
     except BaseException as error:
-        _tool_failed(step, tool, call_id, at + 1, error, trio.current_time() - started)
+        _tool_failed(step, tool, call_id, end, error, trio.current_time() - started)
         if isinstance(error, Exception):
             step.call_error = error
         raise
     duration = trio.current_time() - started
     kept = pack(run.journal, result)
-    run.record(e.ToolFinished(branch.id, at + 1, step.cause, step.node, tool.name, call_id, kept, duration))
+    run.record(e.ToolFinished(branch.id, end, step.cause, step.node, tool.name, call_id, kept, duration))
     return result if type(result) is str else run.unpack(kept)
+
+
+async def _approved(
+    step: Step, tool: Tool, given: str | Mapping[str, Any], bound: Mapping[str, Any], at: int
+) -> Mapping[str, Any]:
+    """Ask a person; what the person has changed is put before the guards again."""
+    changed = await approved(step, tool, given, bound, at)
+    if changed is not bound:
+        if step.run.engine.guards:
+            await _ask_guards(step, tool, changed)
+        if step.prepared.checks is not None:
+            await step.prepared.checks.allow(step, tool.name, changed)
+    return changed
+
+
+async def _ask_guards(step: Step, tool: Tool, bound: Mapping[str, Any]) -> None:
+    run = step.run
+    subject = GuardSubject(kind="tool", value=bound, name=tool.name, run_id=run.run_id, node=step.node)
+    await run.check(subject, step.branch)
 
 
 def _tool_failed(

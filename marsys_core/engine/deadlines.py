@@ -13,8 +13,8 @@ from marsys_core.topology import NO_LIMITS, Limits
 
 if TYPE_CHECKING:
     from marsys_core.config import ExecutionConfig
-    from marsys_core.engine.record import Recorder
     from marsys_core.engine.step import Step
+    from marsys_core.engine.turns import Turns
     from marsys_core.orchestrator import Branch
 
 __all__ = ["Deadlines"]
@@ -35,9 +35,15 @@ class Deadlines:
             return None
         return cls(config.step_timeout, config.branch_timeout, rules)
 
-    def branch_end(self, run: Recorder, branch: Branch) -> float:
+    def branch_end(self, run: Turns, branch: Branch) -> float:
         """Return when `branch` has to have ended, on Trio's clock."""
-        return float("inf") if self.branch is None else run.began + branch.started + self.branch
+        if self.branch is None:
+            return float("inf")
+        end = run.began + branch.started + self.branch
+        if run.people is None:
+            return end
+        waited = 0.0 if branch.person is None else branch.person.waited
+        return end + waited + run.people.paused.get(branch.id, 0.0)
 
     def overrun(self, branch: Branch) -> BranchTimeout:
         """Return the error of a branch that took too long."""
@@ -59,6 +65,7 @@ class Deadlines:
         step_end = now + limit if limit is not None else float("inf")
         branch_end = self.branch_end(step.run, step.branch)
         with trio.CancelScope(deadline=min(step_end, branch_end)) as scope:
+            step.scope = scope
             value = await act(step)
             if not scope.cancel_called:
                 return value

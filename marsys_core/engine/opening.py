@@ -12,6 +12,7 @@ import attrs
 import marsys_core
 from marsys_core.agents import BaseAgent, current_registry
 from marsys_core.config import ExecutionConfig
+from marsys_core.engine.channels import channel_of
 from marsys_core.engine.contracts import answering, filled, takes
 from marsys_core.engine.engine import Engine
 from marsys_core.engine.report import raised, report
@@ -166,6 +167,10 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
             kept=engine.keeps_sessions,
         ),
     )
+    reached_by = request.options.get("channel")
+    channel = await channel_of(orchestra.channel if reached_by is None else reached_by, engine)
+    if channel is not None:
+        run.admit(channel)
     if config.status is not None:
         await run.show(config.status)
     return run

@@ -15,12 +15,15 @@ import attrs
 import trio
 
 from marsys_core.agents.registry import inside_run
+from marsys_core.engine.clocks import Clock
 from marsys_core.engine.deadlines import Deadlines
+from marsys_core.engine.people import People
 from marsys_core.engine.rulebook import Asked, Rulebook
 from marsys_core.engine.turns import Turns
 from marsys_core.errors import Cancelled, GuardRefused, RunTimeout
 from marsys_core.orchestrator import (
     ROOT,
+    Ask,
     Branch,
     CancelJoin,
     Command,
@@ -31,6 +34,7 @@ from marsys_core.orchestrator import (
     Steer,
     StopRun,
 )
+from marsys_core.protocols.channel import Channel
 from marsys_core.protocols.guard import GuardSubject
 from marsys_core.topology import NO_LIMITS, Limits, Topology
 
@@ -91,6 +95,11 @@ class RunShell(Turns):
         checks = self.agents[node].checks
         assert checks is not None  # it takes something
         return checks.misfit(node, self.unpack(value), self.plain)
+
+    def admit(self, channel: Channel) -> None:
+        """Let the run ask people, through `channel`."""
+        self.people = People(self, channel)
+        self.orchestrator.reachable = True
 
     # -- the run -------------------------------------------------------------------------------
 
@@ -188,10 +197,18 @@ class RunShell(Turns):
             elif isinstance(command, StopRun):
                 self.scope.cancel()
                 self._drop_detached()
+            elif isinstance(command, Ask):
+                self._look_after(command.branch)
+        if self.people is not None:
+            self.people.update_clocks()
 
     def _post(self, branch: Branch, command: Command) -> None:
-        """Give `command` to the task of its branch, which is started if there is none."""
+        """Give `command` to the task of its branch."""
         self._mail[branch.id] = command
+        self._look_after(branch)
+
+    def _look_after(self, branch: Branch) -> None:
+        """Start the task of this branch if there is none."""
         if branch.id in self._tasks:
             return
         self._tasks[branch.id] = None
@@ -240,10 +257,17 @@ class RunShell(Turns):
                 else:
                     async with self._slots:
                         await self._step(branch, command)
+            elif branch.phase is Phase.WAITING:
+                await self._wait_for_answer(branch)
             elif branch.fork is not None and branch.phase is not Phase.SETTLED:
                 await self._fork(branch, branch.fork)
             else:
                 return
+
+    async def _wait_for_answer(self, branch: Branch) -> None:
+        assert self.people is not None  # without people nothing is asked
+        assert branch.person is not None  # the phase says so
+        await self.people.ask(next(iter(branch.person.open.values())))
 
     async def _fork(self, branch: Branch, join: Join) -> None:
         """Run the children of a fork; when this returns, the orchestrator has completed the join."""
@@ -255,12 +279,17 @@ class RunShell(Turns):
                 self._nurseries[join.id] = nursery
                 if (end := min(join_end, branch_end)) < float("inf"):
                     nursery.cancel_scope.deadline = end
+                    if self.people is not None:
+                        self.people.clocks[join.id] = clock = Clock(join, nursery.cancel_scope, end)
+                        clock.update()
                 for child in self._waiting.pop(join.id, ()):
                     nursery.start_soon(self._branch, child)
         except BaseExceptionGroup as group:
             raise _alone(group) from None
         finally:
             del self._nurseries[join.id]
+            paused = 0.0 if self.people is None else self.people.stop_clock(join)
+        join_end, branch_end = join_end + paused, branch_end + paused
         if not join.complete and trio.current_time() >= min(join_end, branch_end):
             if branch_end <= join_end:
                 assert self._deadlines is not None  # it has set the earlier end

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
+import trio
 
 from marsys_core.actions import Action, AskUser, Content, EndConversation, Finish, Invoke, Return
 from marsys_core.agents.reserved import reserved_specs
@@ -42,6 +43,9 @@ class Step:
     usage: Usage | None = None
     call_error: BaseException | None = None
     over: bool = False
+    scope: trio.CancelScope | None = None
+    _asking: int = 0
+    _left: float = 0.0
     _log: ConversationLog | None = None
     _memory: ConversationMemory | None = None
     _base: int = 0
@@ -167,7 +171,7 @@ class Step:
         """Whether this step was given the answers to the agent's own calls."""
         branch = self.branch
         replies = (branch.replies or {}).get(branch.node)
-        return bool(replies) and branch.how in ("join", "return", "again")
+        return bool(replies) and branch.how in ("join", "return", "again", "answer")
 
     def incoming(self) -> Sequence[Message]:
         branch = self.branch
@@ -210,6 +214,19 @@ class Step:
         values = [(node, source, self.run.unpack(value)) for _, _, (node, source, value) in own]
         return render(values[0][2] if len(values) == 1 and stop - start == 1 else JoinInput(values))
 
+    def stop_clock(self) -> None:
+        """A person is asked about a call of this step: its deadline stands still."""
+        self._asking += 1
+        if self._asking == 1 and self.scope is not None:
+            self._left = self.scope.deadline - trio.current_time()
+            self.scope.deadline = float("inf")
+
+    def start_clock(self) -> None:
+        """One call has its answer; with the last one the deadline goes on."""
+        self._asking -= 1
+        if self._asking == 0 and self.scope is not None:
+            self.scope.deadline = trio.current_time() + self._left
+
     def end(self) -> None:
         """The step is over, and so is what it was handed."""
         self.over = True
@@ -228,6 +245,8 @@ class Step:
         if type(action) is Invoke and action.replies and self.comes_back(action):
             self._log.open_calls = tuple(call for call, _, _ in action.replies)
             self._log.handed_to = ", ".join(node for node, _ in action.calls)
+        elif type(action) is AskUser and action.replies:
+            self._log.open_calls, self._log.handed_to = tuple(call for call, _, _ in action.replies), "user"
         return tuple(self._log.messages[self._base :])
 
     def roll_back(self) -> None:
@@ -331,7 +350,8 @@ class Step:
         if type(action) is Invoke:
             return attrs.evolve(action, calls=[(node, run.keep(value)) for node, value in action.calls])
         if type(action) is AskUser:
-            return attrs.evolve(action, prompt=run.keep(action.prompt))
+            default, schema = run.plain(action.default), run.plain(action.schema)
+            return attrs.evolve(action, prompt=run.keep(action.prompt), default=default, schema=schema)
         return action
 
 

@@ -14,6 +14,7 @@ from marsys_core.actions import Action, Content, Malformed, read_action
 from marsys_core.engine.calls import StepCall
 from marsys_core.engine.deadlines import Deadlines
 from marsys_core.engine.history import History
+from marsys_core.engine.people import People
 from marsys_core.engine.prepared import Prepared
 from marsys_core.engine.record import Recorder
 from marsys_core.engine.sessions import Opening
@@ -62,6 +63,7 @@ class Turns(Recorder, abc.ABC):
     opening: Opening | None = None
     conversations: dict[tuple[str, str], ConversationLog] = attrs.field(factory=dict)
     usage: Usage | None = None
+    people: People | None = None
     _deadlines: Deadlines | None = None
     _history: History | None = None
 
@@ -86,7 +88,7 @@ class Turns(Recorder, abc.ABC):
                 return
             notes: tuple[str, ...] = ()
         else:
-            notes = (command.note,)  # type: ignore[attr-defined]
+            notes = (command.note,) if command.note else ()  # type: ignore[attr-defined]
         if branch.steps % _CHECKPOINT_EVERY:
             await trio.lowlevel.checkpoint_if_cancelled()
         else:

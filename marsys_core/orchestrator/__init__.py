@@ -1,9 +1,10 @@
 """The orchestrator: decides what a run does, and nothing else."""
 
-from marsys_core.orchestrator.commands import CancelJoin, Command, Complete, RunStep, Steer, StopRun
+from marsys_core.orchestrator.commands import Ask, CancelJoin, Command, Complete, RunStep, Steer, StopRun
 from marsys_core.orchestrator.joining import exception_of, flatten, tally
 from marsys_core.orchestrator.ledger import ROOT, START, Traits
 from marsys_core.orchestrator.orchestrator import Orchestrator
+from marsys_core.orchestrator.person import Person
 from marsys_core.orchestrator.plain import Offer, offer
 from marsys_core.orchestrator.rulings import Rules, Said
 from marsys_core.orchestrator.state import Branch, Contribution, Join, Phase, RunState, Settled
@@ -12,6 +13,7 @@ from marsys_core.orchestrator.talks import max_turns_of
 __all__ = [
     "ROOT",
     "START",
+    "Ask",
     "Branch",
     "CancelJoin",
     "Command",
@@ -20,6 +22,7 @@ __all__ = [
     "Join",
     "Offer",
     "Orchestrator",
+    "Person",
     "Phase",
     "Rules",
     "RunState",

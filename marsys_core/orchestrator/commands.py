@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import attrs
 
+from marsys_core.events import UserAsked
 from marsys_core.orchestrator.state import Branch, Join
 
-__all__ = ["CancelJoin", "Command", "Complete", "RunStep", "Steer", "StopRun"]
+__all__ = ["Ask", "CancelJoin", "Command", "Complete", "RunStep", "Steer", "StopRun"]
 
 
 class Command:
@@ -24,10 +25,18 @@ class RunStep(Command):
 
 @attrs.define(eq=False)
 class Steer(Command):
-    """Take the step that just ended again, with this note to the agent."""
+    """Take the step that just ended again, with this note to the agent; an empty one is none."""
 
     branch: Branch
     note: str
+
+
+@attrs.define(eq=False)
+class Ask(Command):
+    """Get an answer to this question; the branch waits for it."""
+
+    branch: Branch
+    question: UserAsked
 
 
 @attrs.define(eq=False)

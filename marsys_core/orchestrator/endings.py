@@ -34,7 +34,7 @@ class Endings(Ledger):
         self._commands.append(CancelJoin(join))
 
     def _close_children(self, join: Join, reason: Failure | str) -> None:
-        for call in range(len(join.children) + join.dropped, len(join.calls)):
+        for call in join.unopened[join.dropped :]:
             self._drop(join.owner, join.calls[call][1], join.event, "its branch was never opened")
         if not join.detached:
             for child in list(join.children):
@@ -49,9 +49,14 @@ class Endings(Ledger):
             if not fork.closing:
                 self._emit(e.JoinCancelled(branch.id, branch.n, branch.last, fork.number, reason))
             self._close_children(fork, reason)
-            unopened = len(fork.calls) - len(fork.children)
+            unopened = len(fork.unopened)
             for contribution in sorted(fork.contributions, key=order)[fork.dropped - unopened :]:
                 self._drop(branch, contribution.value, contribution.id, "its join was cancelled")
+        elif fork is not None and branch.phase is Phase.WAITING:
+            for contribution in sorted(fork.contributions, key=order)[branch.dropped :]:
+                self._drop(
+                    branch, contribution.value, contribution.id, "a person was asked, and never answered"
+                )
         if branch.phase in (Phase.READY, Phase.ARRIVED) and not branch.dropped:
             self._drop(branch, branch.value, branch.inputs[0], "the branch ended before its step")
         error = reason if isinstance(reason, Failure) else self._failure(Cancelled(reason), branch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,10 +112,10 @@ class Forks(Rulings):
         fork = branch.fork
         assert fork is not None  # the phase says so
         detached = fork.policy is None
-        while len(fork.children) < len(fork.calls) and not fork.closing and not fork.complete:
+        while fork.queued and not fork.complete:
             if fork.limit is not None and (fork.open >= fork.limit or self._awaits_check(fork)):
                 return
-            self._open_child(branch, fork, len(fork.children), detached)
+            self._open_child(branch, fork, fork.unopened[0] if fork.again else len(fork.children), detached)
         if detached:
             ids = tuple(child.id for child in fork.children)
             self._move(branch, branch.node, "again", Detached(ids), branch.stack, ())
@@ -127,7 +128,8 @@ class Forks(Rulings):
 
     def _open_child(self, branch: Branch, fork: Join, call: int, detached: bool) -> None:
         node, value = fork.calls[call]
-        child_id = f"{branch.id}.{fork.first + call}"
+        index = fork.first + call if fork.again is None else fork.again.get(call, fork.first + call)
+        child_id = f"{branch.id}.{index}"
         self._emit(
             e.BranchStarted(
                 child_id,
@@ -170,14 +172,28 @@ class Forks(Rulings):
         """The join is complete: the branch fails, has nothing to go on with, or goes on."""
         join = branch.fork
         assert join is not None  # the phase says so
+        if join.met or join.policy.on_insufficient == "proceed":
+            self._proceed(branch, join)
+        elif join.policy.on_insufficient == "fail":
+            self._give_up(branch, join)
+        elif not self._ask_about_join(branch):
+            self._give_up(branch, join, "nobody could be asked: there is no channel to a person")
+
+    @abc.abstractmethod
+    def _ask_about_join(self, branch: Branch) -> bool:
+        """Ask a person what becomes of a join whose policy was not met; False where nobody can be asked."""
+
+    def _give_up(self, branch: Branch, join: Join, note: str = "") -> None:
+        for contribution in sorted(join.contributions, key=order)[branch.dropped :]:
+            self._drop(branch, contribution.value, contribution.id, "the policy of its join was not met")
+        error = convergence_error(join, note)
+        self._settle(branch, Settled.FAILED, error=self._failure(error, branch))
+
+    def _proceed(self, branch: Branch, join: Join) -> None:
+        """Go on with what there is."""
         failures = tally(join).failures
         arrived = sorted(join.contributions, key=order)
-        if not join.met and join.policy.on_insufficient == "fail":
-            for contribution in arrived[branch.dropped :]:
-                self._drop(branch, contribution.value, contribution.id, "the policy of its join was not met")
-            error = convergence_error(join)
-            self._settle(branch, Settled.FAILED, error=self._failure(error, branch))
-        elif not arrived and not failures and join.calls:
+        if not arrived and not failures and join.calls:
             self._settle(branch, Settled.LEFT)
         else:
             value = self.pack(gather_input(arrived, failures))

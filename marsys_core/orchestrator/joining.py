@@ -53,7 +53,7 @@ def gather_input(arrived: Sequence[Contribution], failures: Iterable[tuple[int, 
     return JoinInput(item for _, _, item in items)
 
 
-def convergence_error(join: Join) -> ConvergenceError:
+def convergence_error(join: Join, note: str = "") -> ConvergenceError:
     """Return the error of a join whose policy was not met; it names every child that failed."""
     # A child that failed after something below it had delivered is a cause as well, though not a failed call.
     failed = [child for child in join.children if child.error is not None]
@@ -61,7 +61,8 @@ def convergence_error(join: Join) -> ConvergenceError:
     arrived = len({contribution.call for contribution in join.contributions})
     told = "; ".join(f"{child.node!r} ({child.id}): {child.error}" for child in failed)
     msg = f"{arrived} of {len(join.calls)} calls from {join.owner.node!r} delivered, the policy asks for more"
-    return ConvergenceError(f"{msg}: {told}" if told else msg, errors)
+    msg = f"{msg}: {told}" if told else msg
+    return ConvergenceError(f"{msg}; {note}" if note else msg, errors)
 
 
 def exception_of(failure: Failure | None) -> BaseException:

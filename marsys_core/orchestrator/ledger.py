@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from marsys_core import events as e
+from marsys_core.actions import AskUser
 from marsys_core.config import ExecutionConfig
 from marsys_core.errors import AgentError, Place, placed
 from marsys_core.events import Event, EventId
@@ -76,6 +77,10 @@ class Ledger(abc.ABC):
     @abc.abstractmethod
     def _dispatch(self, branch: Branch, value: Any, inputs: tuple[EventId, ...]) -> None:
         """Plain content: the topology decides."""
+
+    @abc.abstractmethod
+    def _ask(self, branch: Branch, given: AskUser) -> None:
+        """Suspend `branch` until a person answers."""
 
     def _emit(self, event: Event) -> Event:
         self.append(event)

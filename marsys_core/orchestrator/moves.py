@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from marsys_core import events as e
-from marsys_core.errors import UserUnavailable
+from marsys_core.actions import AskUser
 from marsys_core.events import EventId
 from marsys_core.orchestrator.endings import Endings
 from marsys_core.orchestrator.ledger import END, USER
@@ -54,7 +54,7 @@ class Moves(Endings):
         if node == END:
             self._settle(branch, Settled.FINISHED, value, contributes=True, inputs=inputs)
         elif node == USER:
-            self._ask(branch, value)
+            self._ask(branch, AskUser(value))
         else:
             return False
         return True
@@ -110,7 +110,3 @@ class Moves(Endings):
             )
         )
         self._continue(branch)
-
-    def _ask(self, branch: Branch, prompt: Any) -> None:
-        msg = f"a person was asked {prompt!r:.200}, and there is no channel to one"
-        self._fail_with(branch, UserUnavailable(msg), [prompt])

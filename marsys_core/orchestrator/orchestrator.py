@@ -28,12 +28,14 @@ from marsys_core.actions import (
 from marsys_core.errors import ActionError, InternalError, JoinTimeout
 from marsys_core.events import EventId
 from marsys_core.messages import Message, Usage
+from marsys_core.orchestrator.asking import Asking
 from marsys_core.orchestrator.commands import Command, RunStep, Steer
 from marsys_core.orchestrator.joining import exception_of
 from marsys_core.orchestrator.ledger import END, USER, Traits
 from marsys_core.orchestrator.plain import Plan, describe, offer, plan
 from marsys_core.orchestrator.state import Branch, Join, Phase, Settled
-from marsys_core.orchestrator.talks import Talks, turn_of
+from marsys_core.orchestrator.talks import turn_of
+from marsys_core.questions import refusal
 from marsys_core.topology import Dispatch
 
 __all__ = ["Orchestrator"]
@@ -43,7 +45,7 @@ _PLAIN = Traits()
 
 
 @attrs.define(eq=False)
-class Orchestrator(Talks):
+class Orchestrator(Asking):
     """Decides what a run does.
 
     Args:
@@ -57,6 +59,7 @@ class Orchestrator(Talks):
             for all others.
         admits: Says what is wrong with handing a value to a node, or nothing; None where every node takes
             anything. What it says is recorded with the refusal, so that nobody asks it again.
+        reachable: Whether a channel leads to a person.
     """
 
     def start(
@@ -229,9 +232,11 @@ class Orchestrator(Talks):
             return True
         if len(action.calls) > 1:
             return self._meeting(branch, [node for node, _ in action.calls], plain=False) == branch.node
+        if action.asks:
+            return True
         node = action.calls[0][0]
         link = self.graph.link(branch.node, node)
-        if link is None or not link.bidirectional or node in branch.stack or node in (END, USER):
+        if link is None or not link.bidirectional or node in branch.stack or node == END:
             return False
         join = branch.join
         while join is not None and join.meeting != node:
@@ -275,8 +280,8 @@ class Orchestrator(Talks):
             self._joined(branch)
         elif phase is Phase.DELIVERED:
             self._settle(branch, Settled.DELIVERED)
-        elif phase is Phase.FAILED:
-            self._cancel(branch, branch.error, Settled.FAILED)
+        else:
+            Asking._continue(self, branch)
 
     def _wait_to_pass_on(self, branch: Branch) -> None:
         """Gathers take turns in branch order, one at a time: a chain of them is as long as it likes."""
@@ -329,12 +334,25 @@ class Orchestrator(Talks):
             return "this agent has no tools to call"
         if type(action) is EndConversation and not branch.turn:
             return "there is no conversation to end here"
+        if type(action) is AskUser:
+            return self._unaskable(branch, action)
         if type(action) is not Invoke:
             return None
         out = self.graph.link
         missing = sorted({node for node, _ in action.calls if out(branch.node, node) is None})
-        if not missing:
-            return None if self.admits is None else self._ill_handed(branch, action)
+        if missing:
+            return self._no_edge(branch, missing)
+        return None if self.admits is None else self._ill_handed(branch, action)
+
+    def _unaskable(self, branch: Branch, action: AskUser) -> str | None:
+        if branch.node not in self.graph.asks:
+            return self._no_edge(branch, [USER])
+        if action.default is None:
+            return None
+        wrong = refusal(action.default, action.options, action.schema, "question")
+        return f"the default cannot be the answer: {wrong}" if wrong else None
+
+    def _no_edge(self, branch: Branch, missing: Sequence[str]) -> str:
         leads = ", ".join(link.target for link in self.graph.out[branch.node]) or "nowhere"
         names = ", ".join(map(repr, missing))
         return f"there is no edge from {branch.node!r} to {names}; its edges lead to: {leads}"
@@ -416,7 +434,7 @@ class Orchestrator(Talks):
         elif type(action) is Finish:
             self._settle(branch, Settled.FINISHED, action.value, contributes=True, inputs=(branch.last,))
         elif type(action) is AskUser:
-            self._ask(branch, action.prompt)
+            self._ask(branch, action)
         else:
             msg = f"no rule for the action {action!r}"
             raise InternalError(msg)

@@ -157,4 +157,5 @@ def describe(graph: Graph, branch: Branch) -> str:
     parts: list[Any] = [f"agents you may invoke: {', '.join(given.invoke) or 'none'}"]
     parts += ["return_result" if given.answer else "", "finish" if given.finish else ""]
     parts += ["end_conversation"] if given.end else []
+    parts += ["ask_user" if given.ask else ""]
     return "; ".join(part for part in parts if part)

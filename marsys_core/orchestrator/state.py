@@ -13,8 +13,9 @@ from typing import Any
 import attrs
 
 from marsys_core import events as e
-from marsys_core.actions import Action, Invoke, Replies
+from marsys_core.actions import Action, AskUser, Invoke, Replies
 from marsys_core.events import Event, EventId
+from marsys_core.orchestrator.person import Person
 from marsys_core.values import Failure
 
 __all__ = ["Branch", "Contribution", "Join", "Phase", "RunState", "Settled"]
@@ -37,6 +38,10 @@ class Phase(enum.Enum):
     """It waits for its join."""
     JOINED = "joined"
     """Its join is complete, and where it goes on is still to be carried out."""
+    WAITING = "waiting"
+    """It has asked a person, and waits for the answer."""
+    ANSWERED = "answered"
+    """The answer has come, or never will, and what it does is still to be carried out."""
     DELIVERED = "delivered"
     """It has delivered, and is about to settle."""
     FAILED = "failed"
@@ -92,6 +97,8 @@ class Join:
     closing: Failure | str = ""
     complete: bool = False
     met: bool = False
+    again: dict[int, int] | None = None
+    """Calls that a person had made again and that are still to be opened, with the index of the new child."""
 
     @property
     def id(self) -> tuple[str, int]:
@@ -106,7 +113,21 @@ class Join:
     @property
     def queued(self) -> int:
         """How many calls have no child yet."""
-        return 0 if self.closing else len(self.calls) - len(self.children)
+        if self.closing:
+            return 0
+        return len(self.calls) - len(self.children) + (len(self.again) if self.again else 0)
+
+    @property
+    def unopened(self) -> list[int]:
+        """The calls that have no child yet, in the order in which they are opened."""
+        return [*(self.again or ()), *range(len(self.children), len(self.calls))]
+
+    @property
+    def undelivered(self) -> list[int]:
+        """The calls that failed, were cancelled or never opened: those to make once more."""
+        bad = (Settled.FAILED, Settled.CANCELLED)
+        failed = [c.call for c in self.children if c.outcome in bad and c.call not in self.delivered]
+        return [*failed, *range(len(self.children), len(self.calls))]
 
 
 @attrs.define(eq=False)
@@ -157,6 +178,7 @@ class Branch:
     dropped: int = 0
     rulings: list[e.RuleDecided] | None = None
     """What rules have said of the step, or of the fork, that it is about."""
+    person: Person | None = None
 
     @property
     def caller(self) -> str | None:
@@ -246,11 +268,15 @@ def _branch_started(state: RunState, _: Branch | None, event: Any) -> None:
     if parent is None or parent.fork is None:
         return
     fork = parent.fork
-    fork.children.append(branch)
+    if fork.again and event.call in fork.again:
+        del fork.again[event.call]
+        fork.children[event.call] = branch
+    else:
+        fork.children.append(branch)
     if not event.detached:
         branch.join = fork
         fork.open += 1
-    if len(fork.children) == len(fork.calls) and not event.detached:
+    if len(fork.children) == len(fork.calls) and not event.detached and not fork.again:
         parent.phase = Phase.SUSPENDED
 
 
@@ -317,10 +343,13 @@ def _step_finished(state: RunState, branch: Branch, event: Any) -> None:
     if event.unasked:
         state.unasked.setdefault(event.node, set()).update(event.unasked)
     state.settled.clear()
-    if type(action) is Invoke and not event.turn:
-        if branch.own is None:
-            branch.own = set()
-        branch.own.add(event.node)
+    if branch.person is not None:
+        branch.person.close(event.time)
+    if type(action) is Invoke or type(action) is AskUser:
+        if type(action) is Invoke and not event.turn and not action.asks:
+            if branch.own is None:
+                branch.own = set()
+            branch.own.add(event.node)
         branch.replies = {**(branch.replies or {}), event.node: action.replies}
     elif branch.replies:
         branch.replies.pop(event.node, None)
@@ -329,6 +358,8 @@ def _step_finished(state: RunState, branch: Branch, event: Any) -> None:
 def _step_failed(state: RunState, branch: Branch, event: Any) -> None:
     branch.phase, branch.error, branch.last = Phase.FAILED, event.error, (event.branch, event.n)
     state.settled.clear()
+    if branch.person is not None:
+        branch.person.close(event.time)
 
 
 def _step_steered(state: RunState, branch: Branch, event: Any) -> None:
@@ -342,6 +373,48 @@ def _rule_decided(state: RunState, branch: Branch, event: Any) -> None:
         state.halted = event
     elif event.verdict == "modify" and event.point == "before_step":
         branch.value = event.value
+
+
+def _step_retried(state: RunState, branch: Branch, event: Any) -> None:
+    if branch.phase is Phase.ANSWERED:  # a person had it taken again, from its first attempt
+        branch.phase, branch.attempts, branch.error = Phase.RUNNING, 0, None
+    if branch.person is not None:
+        branch.person.close(event.time)
+
+
+def _user_asked(state: RunState, branch: Branch, event: Any) -> None:
+    if branch.person is None:
+        branch.person = Person()
+    person = branch.person
+    if not person.open:
+        person.since = event.time
+    person.open[event.request_id] = event
+    if event.kind == "approval":
+        branch.n = max(branch.n, event.n + 2)  # the answer has its place too, whatever comes meanwhile
+    else:
+        person.kind, branch.phase, branch.action = event.kind, Phase.WAITING, None
+        branch.rulings = None  # what is decided after the answer is ruled on anew
+
+
+def _user_answered(state: RunState, branch: Branch, event: Any) -> None:
+    person = branch.person
+    assert person is not None  # it was asked
+    asked = person.open.pop(event.request_id)
+    if not person.open:
+        person.waited += event.time - person.since
+    if asked.kind != "approval":
+        person.answer, branch.phase, branch.last = event, Phase.ANSWERED, event.id
+        state.settled.clear()
+
+
+def _join_reopened(state: RunState, branch: Branch, event: Any) -> None:
+    join = branch.fork
+    assert join is not None  # it was complete
+    had = [call for call in event.calls if call < len(join.children)]
+    join.again = {call: event.first + i for i, call in enumerate(had)}
+    join.closing, join.complete, join.failed, join.dropped = "", False, 0, 0
+    branch.children = event.first + len(had)
+    branch.phase = Phase.OPENING
 
 
 def _branch_delivered(state: RunState, branch: Branch, event: Any) -> None:
@@ -359,6 +432,8 @@ def _branch_settled(state: RunState, branch: Branch, event: Any) -> None:
     if event.value is not None:
         branch.result = event.value
     state.live -= 1
+    if branch.person is not None:
+        branch.person.close(event.time)
     if event.contributes:
         contribution = Contribution(0, branch.key, event.node, branch.id, event.value, event.id)
         state.contributions.append(contribution)
@@ -442,5 +517,9 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any, Any], None]] = {
     e.StepFailed: _step_failed,
     e.StepSteered: _step_steered,
     e.RuleDecided: _rule_decided,
+    e.StepRetried: _step_retried,
+    e.UserAsked: _user_asked,
+    e.UserAnswered: _user_answered,
+    e.JoinReopened: _join_reopened,
     e.Warned: _warned,
 }

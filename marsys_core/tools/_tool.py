@@ -98,6 +98,7 @@ class Tool:
         is_async: Whether `function` is a coroutine function.
         idempotent: Whether a call may be run again after a crash that left its outcome unknown.
         isolation: ``"process"`` where each call runs in a process of its own, or None.
+        approval: Whether a person is asked before each call.
     """
 
     function: Callable[..., Any]
@@ -106,6 +107,7 @@ class Tool:
     is_async: bool = False
     idempotent: bool = False
     isolation: Isolation | None = None
+    approval: bool = attrs.field(default=False, kw_only=True)
     _description: str | None = None
     _signature: Signature | None = None
     _spec: ToolSpec | None = attrs.field(default=None, init=False)
@@ -188,6 +190,7 @@ def tool(
     timeout: float | None = None,
     idempotent: bool = False,
     isolation: Isolation | None = None,
+    approval: bool = False,
 ) -> Tool: ...
 @overload
 def tool(
@@ -197,6 +200,7 @@ def tool(
     timeout: float | None = None,
     idempotent: bool = False,
     isolation: Isolation | None = None,
+    approval: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Any = None,
@@ -207,6 +211,7 @@ def tool(
     timeout: float | None = None,
     idempotent: bool = False,
     isolation: Isolation | None = None,
+    approval: bool = False,
 ) -> Any:
     """Make a `Tool` of a plain or an async function; a decorator, bare or with arguments.
 
@@ -214,13 +219,14 @@ def tool(
         function: The function; its type hints and docstring are what a model is told.
         name: What a model calls it; the function's name by default.
         description: What it does; the first paragraph of the docstring by default.
-        timeout: The limit of one call, in seconds.
+        timeout: The limit of one call, in seconds; it begins when the call is approved.
         idempotent: Whether a call that ran twice does no more than one that ran once: it reads only, or
             sets a value. Such a call may be run again after a crash that left its outcome unknown; any
             other is never run again silently.
         isolation: ``"process"`` to run each call in a process of its own, which is killed at the limit, when
             the call is cancelled and when the run ends: for a plain function that a limit has to stop. It is
             found there by its module and name, and takes and gives plain data.
+        approval: Whether a person is asked before each call; with nobody to ask it never runs.
 
     Raises:
         ConfigError: It is not a function, or the name or a setting is none that can be used.
@@ -233,6 +239,7 @@ def tool(
             timeout=timeout,
             idempotent=idempotent,
             isolation=isolation,
+            approval=approval,
         )
     plain = getattr(function, "__func__", function)
     if not isinstance(inspect.unwrap(plain), types.FunctionType):
@@ -255,6 +262,7 @@ def tool(
         idempotent,
         isolation,
         description=description,
+        approval=approval,
     )
 
 

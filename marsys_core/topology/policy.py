@@ -16,7 +16,7 @@ __all__ = ["MAJORITY", "ConvergencePolicy"]
 MAJORITY = math.nextafter(0.5, 1.0)
 """The smallest ratio that is more than one half: what ``"majority"`` asks for."""
 
-_ENDINGS = ("fail", "proceed")
+_ENDINGS = ("fail", "proceed", "user")
 
 
 def _ratio(value: object) -> float:
@@ -52,10 +52,7 @@ def _timeout(value: object) -> float | None:
 def _on_insufficient(value: object) -> str:
     if value in _ENDINGS:
         return str(value)
-    if value == "user":
-        msg = "on_insufficient='user' is not available in this version; use 'fail' or 'proceed'"
-        raise TopologyError(msg)
-    msg = f"on_insufficient is 'fail' or 'proceed', not {clip(value)}.{nearest(str(value)[:40], _ENDINGS)}"
+    msg = f"on_insufficient is 'fail', 'proceed' or 'user', not {clip(value)}.{nearest(str(value)[:40], _ENDINGS)}"
     raise TopologyError(msg)
 
 
@@ -74,7 +71,8 @@ class ConvergencePolicy:
         early: Go on as soon as the policy is met whatever the open calls do, or can no longer be met,
             and cancel the rest; False waits for all.
         timeout: Seconds after which the rest is cancelled and what has arrived is judged.
-        on_insufficient: ``"fail"``: the forking branch fails; ``"proceed"``: it goes on with what there is.
+        on_insufficient: ``"fail"``: the forking branch fails; ``"proceed"``: it goes on with what there is;
+            ``"user"``: a person is asked whether to make the failed calls again, to proceed or to fail.
 
     Raises:
         TopologyError: A value out of its range, or both a ratio and a quorum.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from marsys_core import __version__
 
 if TYPE_CHECKING:
+    from marsys.people import QueueChannel, TerminalChannel
     from marsys_core.actions import AskUser, EndConversation, Fail, Finish, Invoke, Return
     from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry, agent
     from marsys_core.agents.pool import AgentPool
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from marsys_core.plugins import PluginSettings
     from marsys_core.protocols.guard import GuardSubject
     from marsys_core.protocols.rule import Allow, Block, Modify, RuleFacts, Stop
+    from marsys_core.questions import Question
     from marsys_core.results import BranchResult, RunResult
     from marsys_core.tools import Tool, ToolContext, tool
     from marsys_core.topology import ConvergencePolicy, Edge, EdgePattern, Node, Topology
@@ -80,10 +82,12 @@ _HOMES = {
     "marsys_core.plugins": ("PluginSettings",),
     "marsys_core.protocols.rule": ("Allow", "Block", "Modify", "RuleFacts", "Stop"),
     "marsys_core.protocols.guard": ("GuardSubject",),
+    "marsys_core.questions": ("Question",),
     "marsys_core.results": ("BranchResult", "RunResult"),
     "marsys_core.tools": ("Tool", "ToolContext", "tool"),
     "marsys_core.topology": ("ConvergencePolicy", "Edge", "EdgePattern", "Node", "Topology"),
     "marsys_core.values": ("Detached", "Failure", "JoinInput"),
+    "marsys.people": ("QueueChannel", "TerminalChannel"),
     "marsys.topologies": ("PatternConfig",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -128,6 +132,8 @@ __all__ = [
     "Orchestra",
     "PatternConfig",
     "PluginSettings",
+    "Question",
+    "QueueChannel",
     "RecoverableError",
     "Registry",
     "RetryConfig",
@@ -142,6 +148,7 @@ __all__ = [
     "Sampling",
     "StatusConfig",
     "Stop",
+    "TerminalChannel",
     "Tool",
     "ToolContext",
     "ToolError",

@@ -235,3 +235,18 @@ def test_a_policy_whose_code_raises_is_refused() -> None:
 def test_a_call_that_cannot_be_shown_is_refused_all_the_same(calls: Any, text: str) -> None:
     with pytest.raises(TypeError, match=text):
         Invoke(calls)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"options": "yes"}, r"^options is a list of texts, not 'yes'$"),
+        ({"options": [1]}, r"^options is a list of texts, not \[1\]$"),
+        ({"timeout": 0}, r"^timeout is a number of seconds above 0, or None, not 0$"),
+        ({"timeout": "soon"}, r"^timeout is a number of seconds above 0, or None, not 'soon'$"),
+        ({"schema": "string"}, r"^schema is a mapping, a JSON Schema, or None, not 'string'$"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_refused_when_it_is_made(given, told) -> None:
+    with pytest.raises(TypeError, match=told):
+        AskUser("why?", **given)

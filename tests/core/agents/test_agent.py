@@ -459,8 +459,8 @@ ONE: Any = ("a",)
     [
         (call("return_result", result=5), Return(5)),
         (call("finish", answer=None), Finish(None)),
-        (call("ask_user", question="q", options=["a"]), AskUser("q", ONE)),
-        (call("ask_user", question="q"), AskUser("q")),
+        (call("ask_user", question="q", options=["a"]), AskUser("q", ONE, replies=(("c1", 0, 1),))),
+        (call("ask_user", question="q"), AskUser("q", replies=(("c1", 0, 1),))),
         (call("end_conversation", summary="so"), EndConversation("so")),
     ],
     ids=str,

@@ -101,7 +101,12 @@ class Trial:
     run: Run | None = None
 
     def given(self) -> dict[str, Any]:
-        return {"agents": self.workflow.agents(self.books), "execution_config": self.workflow.config}
+        person = self.workflow.person
+        return {
+            "agents": self.workflow.agents(self.books),
+            "execution_config": self.workflow.config,
+            "channel": None if person is None else person(self.books),
+        }
 
 
 async def execute(trial: Trial) -> RunResult:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import trio
 
-from marsys_core.actions import EndConversation, Fail, Finish, Invoke, Return
+from marsys_core.actions import AskUser, EndConversation, Fail, Finish, Invoke, Return
 from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry
 from marsys_core.agents.pool import AgentPool
 from marsys_core.config import ExecutionConfig, RetryConfig
@@ -70,13 +70,14 @@ class Workflow:
     topology: Topology
     agents: Callable[[Books], Mapping[str, BaseAgent]]
     config: ExecutionConfig
+    person: Callable[[Books], Any] | None = None
 
 
 CORPUS: dict[str, Workflow] = {}
 
 
 def workflow(
-    name: str, topology: Any, /, *, nodes: list[Any] | None = None, **config: Any
+    name: str, topology: Any, /, *, nodes: list[Any] | None = None, person: Any = None, **config: Any
 ) -> Callable[[Any], Any]:
     """Put a function that makes the agents of a run into the corpus."""
 
@@ -88,7 +89,10 @@ def workflow(
                 return {key: _agent(key, given, books) for key, given in agents(books).items()}
 
         CORPUS[name] = Workflow(
-            topology=laid, agents=made, config=ExecutionConfig(**{"raise_errors": False, "seed": 1, **config})
+            topology=laid,
+            agents=made,
+            config=ExecutionConfig(**{"raise_errors": False, "seed": 1, **config}),
+            person=person,
         )
         return agents
 
@@ -511,3 +515,74 @@ def _(books: Books) -> Mapping[str, Any]:
         "A": Agent("A", model=model, instruction=told, output_type=Said, guards=[_kind]),
         "B": FunctionAgent(_sleeper(books, 1), name="B", input_type=Said, guards=[_kind]),
     }
+
+
+def _answering(*answers: Any) -> Callable[[Books], Any]:
+    """A channel to a person who takes two seconds for each answer, the last of which repeats."""
+
+    def made(books: Books) -> Any:
+        left = iter(answers)
+
+        async def person(question: Any) -> Any:
+            async with books.visit():
+                await trio.sleep(2)
+            return next(left, answers[-1])
+
+        return person
+
+    return made
+
+
+@workflow(
+    "open questions",
+    "A <-> [B, C]; A -> user; B -> user; C -> user",
+    person=_answering("yes"),
+    branch_timeout=9,
+    convergence_timeout=5,
+    max_parallel_branches=1,
+)
+def _(books: Books) -> Mapping[str, Any]:
+    async def asks(prompt: Any, context: Any) -> Any:
+        async with books.visit():
+            await trio.sleep(1)
+        return AskUser("may I?", timeout=4, default="no") if context.step == 1 else f"heard {prompt}"
+
+    return {"A": [Invoke([("B", 1), ("user", "and you?"), ("C", 2)]), "a"], "B": asks, "C": asks}
+
+
+@workflow("a model that asks", "A -> user", person=_answering("yes"))
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": _llm("A", [call("ask_user", question="may I?"), "a"], delay=1)}
+
+
+@workflow("approvals", "A", person=_answering("approve", "reject", "approve"), step_timeout=9)
+def _(books: Books) -> Mapping[str, Any]:
+    @tool(approval=True)
+    async def slow(seconds: float) -> str:
+        """Wait."""
+        async with books.visit():
+            await trio.sleep(seconds)
+        return "slow"
+
+    both = [call("slow", "1", seconds=1), call("slow", "2", seconds=3), call("slow", "3", seconds=2)]
+    return {"A": _llm("A", [both, "done"], tools=[slow])}
+
+
+@workflow("error routing", "A -> B", person=_answering("retry", "skip"), error_routing_enabled=True)
+def _(books: Books) -> Mapping[str, Any]:
+    async def fails(prompt: Any) -> Any:
+        async with books.visit():
+            await trio.sleep(1)
+        raise ConnectionError("gone")
+
+    return {"A": fails, "B": None}
+
+
+@workflow(
+    "a person decides about a join",
+    "A <-> [B, C]",
+    person=_answering("retry", "proceed"),
+    convergence_policy=ConvergencePolicy(on_insufficient="user"),
+)
+def _(books: Books) -> Mapping[str, Any]:
+    return {"A": [_asks("B", "C"), "a"], "B": Fail("no"), "C": _sleeper(books, 1)}

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from zlib import crc32
 
 import attrs
 
-from marsys_core.actions import Action, Content, EndConversation, Fail, Finish, Invoke, Malformed, Return
+from marsys_core.actions import (
+    Action,
+    AskUser,
+    Content,
+    EndConversation,
+    Fail,
+    Finish,
+    Invoke,
+    Malformed,
+    Return,
+)
 from marsys_core.config import ExecutionConfig
-from marsys_core.events import Dropped
+from marsys_core.errors import RecoverableError, UserUnavailable
+from marsys_core.events import Dropped, UserAsked
 from marsys_core.orchestrator import RunState
 from marsys_core.topology import ConvergencePolicy, Dispatch, Edge, Graph, Node, NodeKind
 from marsys_core.values import Detached, Failure, JoinInput
-from tests.core.orchestrator.driver import Outcome, Simulation, Turn
+from tests.core.orchestrator.driver import TIMEOUT, Outcome, Simulation, Turn
 from tests.core.reference import data as ref
 from tests.core.reference import net as ref_net
 from tests.core.reference.model import run
@@ -41,7 +53,8 @@ class Verdict:
 class Play:
     """One case: a net, what its agents do, and the policy where nothing else gives one.
 
-    With `early`, which the reference does not know, joins are complete as soon as their policy is decided.
+    Two things the reference does not know: with `early`, joins are complete as soon as their policy is
+    decided; with `people`, agents ask some at times, and so do policies and failed steps.
     """
 
     net: Net
@@ -49,6 +62,7 @@ class Play:
     policy: Policy = Policy()
     max_steps: int = 60
     early: bool = False
+    people: bool = False
 
     def expected(self) -> Verdict:
         got = run(self.net, self.script, policy=self.policy, max_steps=self.max_steps)
@@ -73,7 +87,27 @@ class Play:
             max_steps=self.max_steps,
             max_branch_depth=999,
         )
-        return Simulation.of(graph_of(self.net, self.early), self.answer, config=config, seed=seed)
+        if not self.people:
+            return Simulation.of(graph_of(self.net, self.early), self.answer, config=config, seed=seed)
+        config = attrs.evolve(config, error_routing_enabled=True)
+        if config.convergence_policy.on_insufficient == "fail":
+            asking = attrs.evolve(config.convergence_policy, on_insufficient="user")
+            config = attrs.evolve(config, convergence_policy=asking)
+        graph = with_people(graph_of(self.net, self.early))
+        return Simulation.of(graph, self.ask_or_answer, config=config, seed=seed, answers=person)
+
+    def ask_or_answer(self, turn: Turn) -> Action:
+        """What `answer` says, or a question, or a call of `user` more; an error may pass."""
+        action = self.answer(turn)
+        place = f"{turn.branch.id}:{turn.node}:{turn.visit}"
+        draw = crc32(place.encode()) % 12
+        if draw < 2:
+            return AskUser(f"{place}?", options=["a", "b"] if draw else [], default="a")
+        if type(action) is Fail:
+            return Fail(RecoverableError(place)) if draw < 8 else action
+        if type(action) is Invoke and draw < 5:
+            return attrs.evolve(action, calls=[*action.calls, ("user", f"{place}/user")])
+        return Invoke([("user", f"{place}/user")]) if draw == 5 else action
 
     def answer(self, turn: Turn) -> Action:
         """What the reference's script says, as an action of the orchestrator."""
@@ -151,6 +185,23 @@ def policy_of(policy: Policy, early: bool = False) -> ConvergencePolicy:
     return ConvergencePolicy(
         min_ratio=ratio, quorum=policy.quorum, on_insufficient=policy.on_insufficient, early=early
     )
+
+
+def with_people(graph: Graph) -> Graph:
+    nodes = {**graph.nodes, "user": Node("user")}
+    links = [link.edge for links in graph.out.values() for link in links]
+    asking = [Edge(name, "user") for name, node in nodes.items() if node.kind is NodeKind.AGENT]
+    return Graph(nodes, [*dict.fromkeys(links), *asking], graph.entries[0])
+
+
+def person(asked: UserAsked) -> Any:
+    """A person whose answers depend on the question only."""
+    draw = crc32(asked.request_id.encode())
+    if draw % 7 == 0:
+        return TIMEOUT
+    if draw % 7 == 1:
+        return UserUnavailable("gone home")
+    return asked.options[draw % len(asked.options)] if asked.options else f"answer {asked.request_id}"
 
 
 def graph_of(net: Net, early: bool = False) -> Graph:

@@ -12,8 +12,9 @@ import attrs
 from marsys_core.actions import Action, Invoke, read_action
 from marsys_core.config import ExecutionConfig
 from marsys_core.engine.rulebook import Rulebook
-from marsys_core.events import Event, StepStarted, StepSteered, Warned
+from marsys_core.events import Event, StepRetried, StepStarted, StepSteered, UserAsked, Warned
 from marsys_core.orchestrator import (
+    Ask,
     Branch,
     Command,
     Orchestrator,
@@ -27,7 +28,18 @@ from marsys_core.orchestrator import (
 from marsys_core.topology import Graph, Topology
 from marsys_core.topology.rules import POINTS
 
-__all__ = ["Outcome", "Script", "Simulation", "Turn", "drive", "fold", "invoke", "table"]
+__all__ = [
+    "Answers",
+    "Outcome",
+    "Script",
+    "Simulation",
+    "Turn",
+    "TIMEOUT",
+    "drive",
+    "fold",
+    "invoke",
+    "table",
+]
 
 
 @attrs.frozen
@@ -41,7 +53,12 @@ class Turn:
 
 
 Move = tuple[int, str, str]
-"""(how many events there were, "begin" or "end", branch): what the driver did, and when."""
+"""(how many events there were, "begin", "end" or "answer", branch): what the driver did, and when."""
+
+Answers = Callable[[UserAsked], Any]
+"""What a person answers: a value, or an exception for none at all; `TIMEOUT` lets the time pass."""
+
+TIMEOUT = object()
 
 Script = Callable[[Turn], Any]
 """Gives what the agent of a turn returns; a pure function, so that a run can be repeated."""
@@ -101,6 +118,8 @@ class Simulation:
     commands: list[Command] = attrs.field(factory=list)
     ready: list[Branch] = attrs.field(factory=list)
     running: list[Branch] = attrs.field(factory=list)
+    asked: list[UserAsked] = attrs.field(factory=list)
+    answers: Answers | None = None
     visits: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     moves: list[Move] = attrs.field(factory=list)
 
@@ -114,11 +133,14 @@ class Simulation:
         traits: Mapping[str, Traits] | None = None,
         seed: int | None = None,
         rules: Sequence[Any] = (),
+        answers: Answers | None = None,
     ) -> Simulation:
         graph = topology if isinstance(topology, Graph) else Topology.of(topology).graph
-        orchestrator = Orchestrator(graph, config or ExecutionConfig(), traits or {})
+        orchestrator = Orchestrator(
+            graph, config or ExecutionConfig(), traits or {}, reachable=answers is not None
+        )
         rng = None if seed is None else random.Random(seed)
-        made = cls(orchestrator, script if callable(script) else table(script), rng)
+        made = cls(orchestrator, script if callable(script) else table(script), rng, answers=answers)
         orchestrator.append = made.record
         return made.ruled_by(rules)
 
@@ -139,7 +161,7 @@ class Simulation:
         self.count(event)
 
     def count(self, event: Event) -> None:
-        if isinstance(event, StepStarted | StepSteered):
+        if isinstance(event, StepStarted | StepSteered | StepRetried):
             self.visits[event.branch, event.node] += 1
 
     def start(self, task: Any = "task") -> Simulation:
@@ -170,22 +192,31 @@ class Simulation:
                 self.ready.append(command.branch)
             elif isinstance(command, Steer):
                 self.running.append(command.branch)
+            elif isinstance(command, Ask):
+                self.asked.append(command.question)
 
     def advance(self) -> bool:
-        """Begin a step or end one; False when there is none."""
-        count = len(self.running) + len(self.ready)
+        """Begin a step, end one or answer a question; False when there is none."""
+        count = len(self.running) + len(self.ready) + len(self.asked)
         if not count:
             return False
         index = self.rng.randrange(count) if self.rng else 0
         if index < len(self.running):
             self.end(self.running.pop(index))
-        else:
+        elif index < len(self.running) + len(self.ready):
             self.begin(self.ready.pop(index - len(self.running)))
+        else:
+            self.answer(self.asked.pop(index - len(self.running) - len(self.ready)))
         return True
 
     def follow(self, moves: Iterable[Move]) -> Simulation:
-        """Begin and end steps in the order of another run."""
+        """Begin and end steps, and answer, in the order of another run."""
         for _, kind, id in moves:
+            if kind == "answer":
+                for asked in [asked for asked in self.asked if asked.branch == id]:
+                    self.asked.remove(asked)
+                    self.answer(asked)
+                continue
             waiting = self.ready if kind == "begin" else self.running
             for branch in [branch for branch in waiting if branch.id == id]:
                 waiting.remove(branch)
@@ -205,6 +236,19 @@ class Simulation:
         self.moves.append((len(self.events), "end", branch.id))
         if branch.phase is Phase.RUNNING:
             self.accept(self.orchestrator.on_step(branch, self.action(branch)))
+
+    def answer(self, asked: UserAsked) -> None:
+        self.moves.append((len(self.events), "answer", asked.branch))
+        assert self.answers is not None
+        if asked not in self.orchestrator.open_questions:
+            return
+        value = self.answers(asked)
+        if value is TIMEOUT:
+            self.accept(self.orchestrator.on_answer_timeout(asked.request_id))
+        elif isinstance(value, BaseException):
+            self.accept(self.orchestrator.on_no_answer(asked.request_id, value))
+        else:
+            self.accept(self.orchestrator.on_answer(asked.request_id, value, "person"))
 
     def action(self, branch: Branch) -> Action:
         turn = Turn(branch, branch.node, self.visits[branch.id, branch.node], branch.value)
@@ -237,9 +281,12 @@ def drive(
     traits: Mapping[str, Traits] | None = None,
     seed: int | None = None,
     rules: Sequence[Any] = (),
+    answers: Answers | None = None,
 ) -> Outcome:
     """Run `script` over `topology`; `seed` shuffles which steps begin and end next."""
-    simulation = Simulation.of(topology, script, config=config, traits=traits, seed=seed, rules=rules)
+    simulation = Simulation.of(
+        topology, script, config=config, traits=traits, seed=seed, rules=rules, answers=answers
+    )
     return simulation.start(task).run()
 
 

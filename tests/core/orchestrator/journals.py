@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 from marsys_core import events as e
-from marsys_core.actions import Content, EndConversation, Finish, Invoke, Return
+from marsys_core.actions import AskUser, Content, EndConversation, Finish, Invoke, Return
 from marsys_core.events import Event, identity
-from marsys_core.orchestrator import Branch, Contribution, Join, RunState
+from marsys_core.orchestrator import Branch, Contribution, Join, Person, RunState
 from marsys_core.values import JoinInput
 
 __all__ = ["Ledger", "journal", "snapshot"]
@@ -54,6 +54,8 @@ def plain(value: Any) -> Any:
             return {key: plain(inner) for key, inner in value.items()}
         case Event():
             return identity(value)
+        case Person():
+            return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(Person)}
     return value
 
 
@@ -65,6 +67,8 @@ class Ledger:
     ended: Counter[str] = attrs.field(factory=Counter)
     held: dict[str, Any] = attrs.field(factory=dict)
     content: dict[str, Any] = attrs.field(factory=dict)
+    questions: set[str] = attrs.field(factory=set)
+    calls: dict[tuple[str, int], Any] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, events: Iterable[Event], result: Iterable[Any]) -> Ledger:
@@ -79,6 +83,8 @@ class Ledger:
         return ledger
 
     def read(self, event: Event) -> None:
+        if type(event) is e.BranchForked:
+            self.calls[event.branch, event.fork] = event.calls
         match event:
             case e.BranchStarted():
                 self.held[event.branch] = event.value
@@ -100,6 +106,17 @@ class Ledger:
                 self.held[event.branch] = event.value
             case e.StepFinished():
                 self.act(event)
+            case e.UserAsked(kind="question"):
+                # What a branch brings to a person ends there; the answer is a value of its own.
+                self.settle_content(event.branch)
+                self.end(event.prompt)
+                self.questions.add(event.request_id)
+            case e.UserAnswered(error=None) if event.request_id in self.questions:
+                self.hand(event.value)
+            case e.JoinReopened():
+                # What is given to a call that is made again is one value more.
+                for call in event.calls:
+                    self.hand(self.calls[event.branch, event.fork][call][1])
             case e.BranchForked(plain=True):
                 # Content that forks is as many values as there are calls.
                 del self.content[event.branch]
@@ -117,7 +134,7 @@ class Ledger:
             case Invoke(calls):
                 for _, value in calls:
                     self.hand(value)
-            case Return(value) | Finish(value):
+            case Return(value) | Finish(value) | AskUser(value):
                 self.hand(value)
             case Content(value) | EndConversation(value):
                 self.hand_in_time(event.branch, value)

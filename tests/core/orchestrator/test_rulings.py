@@ -222,7 +222,7 @@ def test_the_next_rule_sees_the_action_with_the_value_that_holds() -> None:
 
 @pytest.mark.parametrize("said", [Invoke([("B", 1)]), AskUser("who?"), Fail("no")])
 def test_an_action_without_a_value_has_none_to_modify(said: Any) -> None:
-    ran = drive("A <-> B", {"A": said}, rules=[After(A=Modify("x"))])
+    ran = drive("A <-> B; A -> user", {"A": said}, rules=[After(A=Modify("x"))])
 
     kind = type(said).__name__
     expected = f"rule After failed: a step that ended in {kind} has no output value to modify"
@@ -436,8 +436,10 @@ stopping = st.builds(
     Table, st.lists(st.sampled_from([*WORDS, "stop"]), min_size=1, max_size=12).map(tuple), st.integers(0, 99)
 )
 rule_lists = st.lists(tables, min_size=1, max_size=2)
-cases = plays().map(lambda drawn: Play(*drawn, max_steps=30))
-short_cases = plays().map(lambda drawn: Play(*drawn, max_steps=10))
+cases = st.builds(lambda drawn, people: Play(*drawn, max_steps=30, people=people), plays(), st.booleans())
+short_cases = st.builds(
+    lambda drawn, people: Play(*drawn, max_steps=10, people=people), plays(), st.booleans()
+)
 seeds = st.none() | st.integers(0, 2**16)
 
 

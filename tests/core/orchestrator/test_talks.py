@@ -121,7 +121,14 @@ def test_another_action_ends_it(action, final, outcome) -> None:
 
 
 def test_a_question_without_a_channel_fails_as_anywhere() -> None:
-    assert "no channel" in drive("A <~> B", {"B": AskUser("which?")}).error
+    assert "no channel" in drive("A <~> B; B -> user", {"B": AskUser("which?")}).error
+
+
+def test_a_side_that_asks_a_person_goes_on_with_its_turn() -> None:
+    script = {"B": [AskUser("which?"), lambda answer: f"b heard {answer}"]}
+    out = drive("A <~3> B; B -> user", script, answers=lambda asked: "blue")
+    assert turns(out) == [("A", 1), ("B", 2), ("B", 2), ("A", 3)]
+    assert out.inputs("A")[1] == "b heard blue"
 
 
 def test_what_was_said_last_goes_along_the_other_edges_of_the_last_speaker() -> None:

@@ -24,7 +24,7 @@ policies = st.builds(
     min_ratio=st.floats(0, 1),
     early=st.booleans(),
     timeout=st.none() | st.floats(0.1, 1e6),
-    on_insufficient=st.sampled_from(["fail", "proceed"]),
+    on_insufficient=st.sampled_from(["fail", "proceed", "user"]),
 ) | st.builds(ConvergencePolicy, quorum=st.integers(1, 9), early=st.booleans())
 
 

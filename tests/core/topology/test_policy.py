@@ -33,12 +33,12 @@ def test_short_forms_stand_for_policies():
         ({"timeout": 0}, r"timeout is a number of seconds above 0, at most 1e9, or None, not 0"),
         ({"early": "yes"}, r"early is True or False, not 'yes'"),
         (
-            {"on_insufficient": "user"},
-            r"on_insufficient='user' is not available in this version; use 'fail' or 'proceed'",
+            {"on_insufficient": "users"},
+            r"on_insufficient is 'fail', 'proceed' or 'user', not 'users'\. Did you mean 'user'\?",
         ),
         (
             {"on_insufficient": "procede"},
-            r"on_insufficient is 'fail' or 'proceed', not 'procede'\. Did you mean 'proceed'\?",
+            r"on_insufficient is 'fail', 'proceed' or 'user', not 'procede'\. Did you mean 'proceed'\?",
         ),
         ({"min_ratio": 0.5, "quorum": 1}, r"give min_ratio=0\.5 or quorum=1, not both"),
         ({"qorum": 1}, r"a convergence policy has no field 'qorum'; it has: .* Did you mean 'quorum'\?"),

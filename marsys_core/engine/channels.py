@@ -1,0 +1,57 @@
+"""What ``channel=`` stands for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from marsys_core.errors import ConfigError
+from marsys_core.protocols.channel import Channel
+from marsys_core.questions import Question
+
+if TYPE_CHECKING:
+    from marsys_core.engine.engine import Engine
+
+__all__ = ["FunctionChannel", "channel_of"]
+
+
+@attrs.frozen(eq=False)
+class FunctionChannel:
+    """A function of the question as a channel: awaited, or run in a worker thread where it is a plain one."""
+
+    function: Callable[[Question], Any]
+    threads: trio.CapacityLimiter
+
+    @property
+    def name(self) -> str:
+        """What the record calls the source of its answers."""
+        return getattr(self.function, "__name__", "function")
+
+    async def ask(self, question: Question) -> Any:
+        """Call the function."""
+        if inspect.iscoroutinefunction(self.function):
+            return await self.function(question)
+        value = await trio.to_thread.run_sync(self.function, question, limiter=self.threads)
+        return await value if inspect.isawaitable(value) else value
+
+
+async def channel_of(given: Any, engine: Engine) -> Channel | None:
+    """Return the channel that `given` stands for: a name, a function, a channel, or None.
+
+    Raises:
+        UnknownName: No plugin provides a channel of that name.
+        ConfigError: It is none of these, or opened to none.
+    """
+    if given is None:
+        return None
+    found = await engine.get("channel", given) if isinstance(given, str) else given
+    if hasattr(found, "ask"):
+        return found  # type: ignore[no-any-return]
+    if not callable(found) or isinstance(given, str):
+        msg = f"channel= takes a name, a function of the question or a channel with `ask`, not {found!r:.200}"
+        raise ConfigError(msg)
+    return FunctionChannel(found, engine.threads)

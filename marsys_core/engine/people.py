@@ -1,0 +1,196 @@
+"""The people of one run: its open questions, who is asked, and what stands still meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from marsys_core import events as e
+from marsys_core.engine.clocks import Clock
+from marsys_core.errors import (
+    AnswerRefused,
+    Cancelled,
+    ToolError,
+    UserUnavailable,
+    ValueRefused,
+    told,
+)
+from marsys_core.orchestrator import Join
+from marsys_core.protocols.channel import Channel
+from marsys_core.questions import Question
+from marsys_core.tools import parse_object
+
+if TYPE_CHECKING:
+    from marsys_core.engine.step import Step
+    from marsys_core.engine.turns import Turns
+    from marsys_core.tools import Tool
+
+__all__ = ["People", "approved"]
+
+
+@attrs.define(eq=False)
+class _Pending:
+    """A question that somebody waits for, in the task of its branch."""
+
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    done: bool = False
+    value: Any = None
+    error: BaseException | None = None
+
+
+@attrs.define(eq=False)
+class People:
+    """Who answers the questions of one run, and which are open."""
+
+    run: Turns
+    channel: Channel
+    clocks: dict[tuple[str, int], Clock] = attrs.field(factory=dict)
+    paused: dict[str, float] = attrs.field(factory=dict)
+    """Seconds that a branch's own deadline stood still while it was suspended."""
+    _pending: dict[str, _Pending] = attrs.field(factory=dict)
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The open questions, in branch order."""
+        return tuple(self._question(asked) for asked in self.run.orchestrator.open_questions)
+
+    def _question(self, asked: e.UserAsked) -> Question:
+        run = self.run
+        return Question(
+            request_id=asked.request_id,
+            run_id=run.run_id,
+            session_id=run.session_id,
+            branch=asked.branch,
+            node=asked.node,
+            prompt=run.unpack(asked.prompt),
+            options=asked.options,
+            schema=asked.schema,
+            kind=asked.kind,
+            default=asked.default,
+            timeout=asked.timeout,
+        )
+
+    def answer(self, request_id: str, value: Any, source: str) -> None:
+        """Answer an open question; whoever is still being asked need not answer any more.
+
+        Raises:
+            UnknownName: No question with this id is open.
+            AnswerRefused: The question does not allow this answer.
+            ValueRefused: The answer cannot be recorded as plain data.
+        """
+        value = self.run.plain(value)
+        commands = self.run.orchestrator.on_answer(request_id, value, source)
+        pending = self._pending.get(request_id)
+        if pending is not None:
+            pending.done, pending.value = True, value
+            pending.scope.cancel()
+        self.run._accept(commands)
+
+    async def ask(self, asked: e.UserAsked) -> _Pending:
+        """Wait until `asked` is answered, by the channel or anybody else, or its time is up."""
+        pending = self._pending[asked.request_id] = _Pending()
+        if asked.timeout is not None:
+            pending.scope.deadline = trio.current_time() + asked.timeout
+        try:
+            with pending.scope:
+                await self._through_channel(asked, pending)
+            if not pending.done:
+                pending.done = True
+                self.run._accept(self.run.orchestrator.on_answer_timeout(asked.request_id))
+        finally:
+            del self._pending[asked.request_id]
+        return pending
+
+    async def _through_channel(self, asked: e.UserAsked, pending: _Pending) -> None:
+        name = getattr(self.channel, "name", type(self.channel).__name__)
+        try:
+            value = await self.channel.ask(self._question(asked))
+            # A channel that answers at once must neither hide that the answer is wanted no more, nor keep
+            # everybody else waiting where it has the same step taken again and again.
+            await trio.lowlevel.checkpoint()
+            self.answer(asked.request_id, value, name)
+        except (UserUnavailable, AnswerRefused, ValueRefused) as error:
+            self._give_up(asked, pending, error)
+        except Exception as error:
+            msg = f"channel {name!r} raised {type(error).__name__}: {told(error)}"
+            unavailable = UserUnavailable(msg)
+            unavailable.__cause__ = error
+            self._give_up(asked, pending, unavailable)
+
+    def _give_up(self, asked: e.UserAsked, pending: _Pending, error: BaseException) -> None:
+        if not pending.done:
+            pending.done, pending.error = True, error
+            if self._is_open(asked):
+                self.run._accept(self.run.orchestrator.on_no_answer(asked.request_id, error))
+
+    def _is_open(self, asked: e.UserAsked) -> bool:
+        """Whether the question still waits: its branch may have been cancelled meanwhile."""
+        person = self.run.orchestrator.state.branches[asked.branch].person
+        return person is not None and asked.request_id in person.open
+
+    def update_clocks(self) -> None:
+        """Something has changed: stop the clocks of those who wait for people only, and start the others."""
+        for clock in self.clocks.values():
+            clock.update()
+
+    def stop_clock(self, join: Join) -> float:
+        """The fork is over: return for how long its deadlines stood still."""
+        clock = self.clocks.pop(join.id, None)
+        if clock is None:
+            return 0.0
+        paused = clock.paused
+        if clock.stopped is not None:
+            paused += trio.current_time() - clock.stopped
+        self.paused[join.owner.id] = self.paused.get(join.owner.id, 0.0) + paused
+        return paused
+
+    # -- approvals -----------------------------------------------------------------------------
+
+    async def approve(self, step: Step, tool: Tool, arguments: Mapping[str, Any], at: int) -> Any:
+        """Ask whether `tool` may run with these arguments; return the answer."""
+        run = self.run
+        prompt = {"tool": tool.name, "arguments": run.plain(dict(arguments)), "agent": step.prepared.name}
+        asked = run.orchestrator.on_approval(step.branch, run._pack(prompt), at, self._pending)
+        self.update_clocks()
+        step.stop_clock()
+        try:
+            pending = await self.ask(asked)
+        finally:
+            self._withdraw(asked)
+            step.start_clock()
+            self.update_clocks()
+        if pending.error is not None:
+            raise pending.error
+        return pending.value
+
+    def _withdraw(self, asked: e.UserAsked) -> None:
+        """Close a question whose tool call has ended without it."""
+        if self._is_open(asked):
+            error = Cancelled("the call that was to be approved has ended")
+            self.run._accept(self.run.orchestrator.on_no_answer(asked.request_id, error))
+
+
+async def approved(
+    step: Step, tool: Tool, given: str | Mapping[str, Any], bound: Mapping[str, Any], at: int
+) -> Mapping[str, Any]:
+    """Ask a person about a tool call; return its arguments, `bound` or those that the person gave instead.
+
+    Raises:
+        ToolError: The person rejected it, or gave arguments that do not fit.
+        UserUnavailable: Nobody can be asked: the tool does not run.
+    """
+    people = step.run.people
+    if people is None:
+        msg = f"tool {tool.name!r} needs a person's approval, and there is no channel to one; it was not run"
+        raise UserUnavailable(msg)
+    arguments = parse_object(given) if isinstance(given, str) else given
+    said = await people.approve(step, tool, arguments, at)
+    answer = said if isinstance(said, Mapping) else {"decision": said}
+    if answer["decision"] != "approve":
+        reason = f": {answer['reason']}" if answer.get("reason") else ""
+        msg = f"a person rejected this call of {tool.name!r}{reason}; it was not run"
+        raise ToolError(msg)
+    return tool.bind(answer["arguments"]) if "arguments" in answer else bound

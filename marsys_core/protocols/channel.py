@@ -1,0 +1,35 @@
+"""Channels: ways to a person who answers what a run asks."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from marsys_core.questions import Question
+
+__all__ = ["Channel"]
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """A way to a person: a terminal, a queue in the application, a chat.
+
+    Write one to bring questions where somebody sees them. One channel serves any number of runs, and is
+    asked any number of questions at once, which may be answered in any order.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a run's record calls the source of an answer."""
+        ...
+
+    async def ask(self, question: Question) -> Any:
+        """Put `question` to a person, wait, and return the answer.
+
+        It is cancelled when the answer is wanted no more: the run has ended, the time is up, or somebody
+        has answered elsewhere. `question.check` says whether an answer is allowed, so that a channel can
+        ask again; one that returns another fails the branch that asked.
+
+        Raises:
+            marsys_core.errors.UserUnavailable: Nobody can be asked this way.
+        """
+        ...

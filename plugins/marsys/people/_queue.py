@@ -1,0 +1,99 @@
+"""A channel that the application reads and answers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import attrs
+import trio
+
+from marsys_core.errors import UnknownName
+from marsys_core.questions import Question
+
+__all__ = ["QueueChannel"]
+
+
+@attrs.define(eq=False)
+class _Open:
+    question: Question
+    answered: trio.Event = attrs.field(factory=trio.Event)
+    value: Any = None
+
+
+class QueueChannel:
+    """Questions that the application takes and answers, in any order and any number at a time.
+
+    Use it where questions go to a web page, a chat or a test::
+
+        channel = QueueChannel()
+        async for question in channel:
+            channel.answer(question.request_id, "yes")
+
+    Each question is given to one reader, once; one whose run has ended meanwhile is left out. Without a
+    reader questions stay open, and `Run.answer` answers them. Request ids repeat from run to run: where one
+    channel serves several runs, say which.
+    """
+
+    name = "queue"
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], _Open] = {}
+        self._untaken: deque[tuple[str, str]] = deque()
+        self._readers = trio.lowlevel.ParkingLot()
+
+    async def ask(self, question: Question) -> Any:
+        """Keep `question` open until it is answered."""
+        key = question.run_id, question.request_id
+        entry = self._open[key] = _Open(question)
+        self._untaken.append(key)
+        self._readers.unpark()
+        try:
+            await entry.answered.wait()
+        finally:
+            del self._open[key]
+        return entry.value
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """What is open, in the order in which it was asked."""
+        return tuple(entry.question for entry in self._open.values() if not entry.answered.is_set())
+
+    def answer(self, request_id: str, value: Any, *, run_id: str | None = None) -> None:
+        """Answer an open question.
+
+        Args:
+            request_id: The question's.
+            value: The answer.
+            run_id: The question's too; needed where several runs have a question of that id open.
+
+        Raises:
+            UnknownName: No question with this id is open, or several of different runs are.
+            AnswerRefused: The question does not allow this answer; it stays open.
+        """
+        found = [
+            entry
+            for (run, id), entry in self._open.items()
+            if id == request_id and run_id in (None, run) and not entry.answered.is_set()
+        ]
+        if len(found) != 1:
+            known = [each.request_id for each in self.questions]
+            runs = ", ".join(repr(entry.question.run_id) for entry in found)
+            hint = f"It is open in the runs {runs}; say which with run_id=." if found else ""
+            raise UnknownName("open question" if not found else "single question", request_id, known, hint)
+        found[0].question.check(value)
+        found[0].value = value
+        found[0].answered.set()
+
+    def __aiter__(self) -> AsyncIterator[Question]:
+        return self
+
+    async def __anext__(self) -> Question:
+        while True:
+            while self._untaken:
+                entry = self._open.get(self._untaken.popleft())
+                if entry is not None and not entry.answered.is_set():
+                    await trio.lowlevel.checkpoint()
+                    return entry.question
+            await self._readers.park()

@@ -1,0 +1,113 @@
+"""The queue: questions that the application takes and answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+import marsys.people.plugin as plugin
+from marsys.people import QueueChannel
+from marsys_core.actions import AskUser
+from marsys_core.agents import agent
+from marsys_core.errors import AnswerRefused, UnknownName
+from marsys_core.orchestra import Orchestra
+from marsys_core.plugins import PluginSettings
+from marsys_core.questions import Question
+from tests.core.fakes import bare, virtually
+
+
+@agent(name="A")
+async def asks(prompt: Any, context: Any) -> Any:
+    return AskUser(f"{prompt}?") if context.step == 1 else prompt
+
+
+def question(id: str, **given: Any) -> Question:
+    return Question(request_id=id, **given)
+
+
+def test_an_application_takes_questions_and_answers_them_in_any_order() -> None:
+    async def main() -> list[Any]:
+        channel = QueueChannel()
+        async with bare(channel=channel) as orchestra:
+            runs = [orchestra.start(word, "A -> user", agents=[asks]) for word in ("one", "two", "three")]
+            taken = []
+            async for each in channel:
+                taken.append(each)
+                if len(taken) == len(runs):
+                    break
+            for each in reversed(taken):
+                channel.answer(each.request_id, each.prompt.upper(), run_id=each.run_id)
+            return [(await run.result()).unwrap() for run in runs]
+
+    assert virtually(main) == ["ONE?", "TWO?", "THREE?"]
+
+
+def test_a_run_that_names_the_queue_is_answered_through_the_run() -> None:
+    async def main() -> Any:
+        plugins = PluginSettings(plugins={"people": plugin}, discover=False)
+        async with Orchestra(plugins=plugins) as orchestra:
+            run = orchestra.start("x", "A -> user", agents=[asks], channel="queue")
+            await trio.testing.wait_all_tasks_blocked()
+            run.answer(run.questions[0].request_id, "by hand")
+            return await run.result()
+
+    assert virtually(main).unwrap() == "by hand"
+
+
+def test_what_is_not_open_or_not_clear_or_not_allowed_is_refused() -> None:
+    async def main() -> None:
+        channel = QueueChannel()
+        with pytest.raises(UnknownName, match=r"^no open question is called '0:1'; there are: none\.$"):
+            channel.answer("0:1", "x")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(channel.ask, question("0:1", run_id="r", options=("a", "b")))
+            nursery.start_soon(channel.ask, question("0:1", run_id="s"))
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(
+                UnknownName, match=r"It is open in the runs '[rs]', '[rs]'; say which with run_id=\.$"
+            ):
+                channel.answer("0:1", "x")
+            with pytest.raises(
+                AnswerRefused, match=r"^the answer is one of 'a', 'b', not 'x' \(question '0:1'\)$"
+            ):
+                channel.answer("0:1", "x", run_id="r")
+            channel.answer("0:1", "a", run_id="r")
+            with pytest.raises(UnknownName):
+                channel.answer("0:1", "b", run_id="r")
+            channel.answer("0:1", "x")
+
+    trio.run(main)
+
+
+def test_a_question_nobody_wants_answered_any_more_is_not_given_out() -> None:
+    async def main() -> None:
+        channel = QueueChannel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(channel.ask, question("0:1"))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert channel.questions == ()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(channel.ask, question("0:2"))
+            async for each in channel:
+                assert each.request_id == "0:2"
+                break
+            channel.answer("0:2", "x")
+
+    trio.run(main)
+
+
+def test_a_reader_that_waits_is_woken_and_a_cancelled_one_takes_nothing() -> None:
+    async def main() -> None:
+        channel = QueueChannel()
+        with trio.move_on_after(1):
+            await anext(aiter(channel))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(channel.ask, question("0:1"))
+            assert (await anext(aiter(channel))).request_id == "0:1"
+            channel.answer("0:1", "x")
+
+    virtually(main)
