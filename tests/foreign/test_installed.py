@@ -196,7 +196,9 @@ def test_once_uninstalled_they_are_gone_and_whoever_asks_is_told_what_there_is(
         "mesh, pipeline, ring, star. @ $.topology.pattern",
     ]
     assert commanded.code == 2
-    assert "no command is called 'acme'; there are: chat, doctor, new, plugins, run, topology." in commanded.err
+    assert (
+        "no command is called 'acme'; there are: chat, doctor, new, plugins, run, topology." in commanded.err
+    )
     assert after == before
 
 

@@ -11,7 +11,8 @@ import click
 
 from marsys.cli.answer import written
 from marsys.cli.ending import say
-from marsys.cli.options import Work, dumb_terminal, status_of, team_options
+from marsys.cli.options import Work, channel_of, dumb_terminal, status_of, team_options
+from marsys.people import TerminalChannel
 
 __all__ = ["chat"]
 
@@ -26,7 +27,8 @@ _LEAVING = frozenset({"/exit", "/quit"})
 def chat(ctx: click.Context, work: Work, session: str) -> None:
     """Talk to the team in the file TEAM: each line is a task, and what was said before is remembered.
 
-    Lines are read from standard input, answers go to standard output. /exit, or the end of the input, ends
+    Lines are read from standard input, answers go to standard output. What an agent asks a person is answered
+    by the next line. /exit, or the end of the input, ends
     it, and so does Ctrl-C, also in the middle of a turn.
     """
     from marsys.cli.signals import Interruption, Interruptions
@@ -51,7 +53,7 @@ def _chat(work: Work, session: str, interruptions: Any) -> int:
     with notes_on_stderr(verbose=work.verbose), dumb_terminal(dumb=work.plain):
         team = load_team(work.team, work.knobs, input_folder=work.input_folder, models=work.models)
         config = attrs.evolve(team.config, status=status_of(team, work) if work.verbose else None)
-        talk = _Talk(team, session, config, work.variables, interruptions)
+        talk = _Talk(team, session, config, work.variables, channel_of(team, work), interruptions)
         trio.run(talk.hold)
     return int(interruptions.exit_code) if interruptions.first else int(talk.failed)
 
@@ -68,9 +70,11 @@ class _Talk:
     session: str
     config: Any
     variables: Mapping[str, str]
+    channel: str | None
     interruptions: Any
     failed: bool = False
     _messages: Any = None
+    _typing: TerminalChannel = attrs.field(factory=lambda: TerminalChannel(sys.stdin))
 
     async def hold(self) -> None:
         """Take turns until there is no further line, or a signal comes."""
@@ -83,7 +87,7 @@ class _Talk:
             async with Orchestra(
                 agents=self.team.agents, execution_config=self.config, plugins=self.team.plugins
             ) as orchestra:
-                async for line in _lines():
+                async for line in self._lines():
                     await self._turn(orchestra, line)
 
     async def _turn(self, orchestra: Any, line: str) -> None:
@@ -96,6 +100,7 @@ class _Talk:
             session_id=self.session,
             messages=messages,
             variables=self.variables,
+            channel=self._typing if self.channel in (None, "terminal") else self.channel,
         )
         self.failed = not result.success
         if result.success:
@@ -105,17 +110,14 @@ class _Talk:
             error = result.error
             say(f"this turn failed: {type(error).__name__}: {error}; what was said before still counts")
 
-
-async def _lines() -> AsyncIterator[str]:
-    """Yield what is typed, line by line; waiting for it can be cancelled."""
-    import trio
-
-    interactive = sys.stdin.isatty()
-    while True:
-        if interactive:
-            click.echo("> ", err=True, nl=False)
-        line = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
-        if not line or line.strip() in _LEAVING:
-            return
-        if line.strip():
-            yield line.strip()
+    async def _lines(self) -> AsyncIterator[str]:
+        """Yield what is typed, line by line; waiting for it can be cancelled."""
+        interactive = sys.stdin.isatty()
+        while True:
+            if interactive:
+                click.echo("> ", err=True, nl=False)
+            line = await self._typing.read_line()
+            if not line or line.strip() in _LEAVING:
+                return
+            if line.strip():
+                yield line.strip()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import attrs
 import trio
 
@@ -14,6 +12,7 @@ from marsys.cli.team import Team
 from marsys_core.config import ExecutionConfig
 from marsys_core.engine.prepared import named_tools
 from marsys_core.errors import ConfigError
+from marsys_core.options import RunOptions
 from marsys_core.orchestra import Orchestra
 from marsys_core.results import RunResult
 
@@ -39,7 +38,7 @@ async def conduct(
     team: Team,
     task: str,
     config: ExecutionConfig,
-    variables: Mapping[str, str],
+    options: RunOptions,
     interruptions: Interruptions,
 ) -> Conducted:
     """Run `team` on `task`, and cancel it at a signal.
@@ -55,7 +54,7 @@ async def conduct(
             agents=team.agents, execution_config=config, plugins=team.plugins, sinks=[conducted.account]
         ) as orchestra:
             await _open_what_is_named(team, orchestra)
-            run = orchestra.start(task, team.topology, variables=variables)
+            run = orchestra.start(task, team.topology, **options)
 
             def cancel() -> None:
                 conducted.interrupted = conducted.account.going_on()

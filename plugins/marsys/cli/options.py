@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 
 from marsys.cli.knobs import Knobs
 
-__all__ = ["Work", "dumb_terminal", "status_of", "team_options"]
+__all__ = ["Work", "channel_of", "dumb_terminal", "status_of", "team_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +30,7 @@ class Work:
         input_folder: The texts to search.
         models: The model of each agent, by name; of all that have one under an empty name.
         variables: What stands in the place of ``{name}`` in instructions.
+        channel: How people are reached; None for the terminal, where there is one.
         verbose: Show also what models, tools and agents say.
         quiet: Show only the end.
         plain: Write lines also where a terminal could show a live tree.
@@ -39,6 +41,7 @@ class Work:
     input_folder: Path | None
     models: Mapping[str, str]
     variables: Mapping[str, str]
+    channel: str | None
     verbose: bool
     quiet: bool
     plain: bool
@@ -85,6 +88,10 @@ _OPTIONS = (
         "--var", "variables", metavar="NAME=TEXT", multiple=True,
         help="Put TEXT in the place of {NAME} in instructions.",
     ),
+    click.option(
+        "--channel", metavar="NAME",
+        help="Reach people through this channel; the terminal by default, where there is one.",
+    ),
     click.option("-v", "--verbose", is_flag=True, help="Show also what models, tools and agents say."),
     click.option("-q", "--quiet", is_flag=True, help="Show only the end."),
     click.option("--plain", is_flag=True, help="Write lines also where a terminal could show a live tree."),
@@ -104,6 +111,24 @@ def _models(ctx: click.Context, given: tuple[str, ...]) -> Mapping[str, str]:
             raise click.UsageError(msg, ctx)
         models[agent] = name
     return models
+
+
+def channel_of(team: Any, work: Work) -> str | None:
+    """Return how people are reached: as the command line says, else the terminal, where a plugin offers it.
+
+    The terminal says at once that nobody is there where standard input is something else.
+
+    Raises:
+        ConfigError: No plugin offers the channel.
+    """
+    from marsys_core.plugins import compose
+
+    composition = compose(team.plugins)
+    if work.channel is not None:
+        composition.item("channel", work.channel)  # refuses what is not there, with the nearest
+        return work.channel
+    typed = sys.stdin is not None and sys.stdin.isatty()
+    return "terminal" if typed and "terminal" in composition.names("channel") else None
 
 
 def _variables(ctx: click.Context, given: tuple[str, ...]) -> Mapping[str, str]:

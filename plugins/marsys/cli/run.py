@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
 from marsys.cli.answer import save, written, written_json
 from marsys.cli.ending import say, say_failed, say_interrupted, word
-from marsys.cli.options import Work, dumb_terminal, status_of, team_options
+from marsys.cli.options import Work, channel_of, dumb_terminal, status_of, team_options
+
+if TYPE_CHECKING:
+    from marsys_core.options import RunOptions
 
 __all__ = ["run"]
 
@@ -58,7 +61,8 @@ def _run(work: Work, task: str, interruptions: Any, *, as_json: bool, file: Path
     with notes_on_stderr(verbose=work.verbose), dumb_terminal(dumb=work.plain):
         team = load_team(work.team, work.knobs, input_folder=work.input_folder, models=work.models)
         config = attrs.evolve(team.config, status=status_of(team, work))
-        conducted = trio.run(conduct, team, task, config, work.variables, interruptions)
+        options: RunOptions = {"variables": work.variables, "channel": channel_of(team, work)}
+        conducted = trio.run(conduct, team, task, config, options, interruptions)
     result = conducted.result
     succeeded = result is not None and result.success
     saved = True

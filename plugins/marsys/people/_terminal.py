@@ -60,6 +60,18 @@ class TerminalChannel:
                 except AnswerRefused as error:
                     self._say(f"{error}\n> ")
 
+    async def read_line(self) -> str:
+        """Return the next line that is typed, or an empty text at the end of the input.
+
+        For whoever reads the same stream between questions: what is read ahead stays with the channel.
+
+        Raises:
+            UserUnavailable: Standard input is no terminal.
+        """
+        stream = self._input()
+        async with self._lock:
+            return await self._line(stream)
+
     def _input(self) -> TextIO:
         if self._stream is not None:
             return self._stream

@@ -122,6 +122,14 @@ class Ending:
         return f"after {seconds(duration)}: {text}" if self.status.show_timings else text
 
 
+_SAID_BY_RULES = {
+    "block": "blocks",
+    "modify": "changes what it sees",
+    "stop": "stops the run",
+    "raised": "failed",
+}
+
+
 class Notes(Ending):
     """Says also what is out of the ordinary, and what agents say where that is asked for."""
 
@@ -180,6 +188,22 @@ class Notes(Ending):
         # With an error, a line of its own has said what it was, or the last line will.
         if event.error is None:
             self._line(event, "stop", event.reason.replace("_", " "))
+
+    def on_user_asked(self, event: e.UserAsked) -> None:
+        self._line(event, "person", f"{event.kind} {event.request_id}: {shown(event.prompt)}", event.node)
+
+    def on_user_answered(self, event: e.UserAnswered) -> None:
+        if event.error is not None:
+            text = f"{event.request_id} has no answer: {reason(event.error)}"
+        else:
+            by = f" ({event.source})" if event.source else ""
+            text = f"{event.request_id} is answered{by}: {shown(event.value)}"
+        self._line(event, "person", text)
+
+    def on_rule_decided(self, event: e.RuleDecided) -> None:
+        text = f"{event.rule} {_SAID_BY_RULES[event.verdict]} {event.point.replace('_', ' ')}"
+        why = f": {one_line(event.reason, ERROR)}" if event.reason else ""
+        self._line(event, "rule", text + why, event.node)
 
     def on_warned(self, event: e.Warned) -> None:
         self._line(event, "warn", one_line(event.message, ERROR))

@@ -86,3 +86,20 @@ def test_an_interruption_ends_it_while_it_waits_for_a_line(team: Write) -> None:
         assert process.stdout.readline() == "One.\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
+
+
+def test_a_question_of_an_agent_is_answered_by_the_next_line(
+    call: Call, team: Write, typed: Callable[[str], None]
+) -> None:
+    typed("breakfast\n2\nlunch\n1\n")
+    path = team('[agents.A]\nfunction = "waiter:A"\n[topology]\nflows = ["A -> user"]\n')
+    with open(os.path.join(os.path.dirname(path), "waiter.py"), "w", encoding="utf-8") as file:
+        file.write(
+            "from marsys import AskUser\n"
+            "async def A(prompt, context):\n"
+            "    if context.step == 1:\n"
+            "        return AskUser('Which?', ['tea', 'coffee'])\n"
+            "    return prompt\n"
+        )
+    said = call("chat", path)
+    assert (said.out, said.code) == ("coffee\ntea\n", 0), said.err

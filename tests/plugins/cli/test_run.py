@@ -56,6 +56,9 @@ class Stdin:
     def __init__(self, data: bytes) -> None:
         self.buffer = io.BytesIO(data)
 
+    def isatty(self) -> bool:
+        return False
+
 
 def test_the_task_may_come_from_standard_input(
     call: Call, team: Write, monkeypatch: pytest.MonkeyPatch
@@ -411,3 +414,25 @@ def test_a_variable_that_cannot_be_read_is_a_mistake_in_the_call(
     said = call("run", team(ONE), "--task", "x", *[part for each in given for part in ("--var", each)])
     assert said.code == 2
     assert told in said.err
+
+
+ASKING = '[agents.A]\nfunction = "asking:A"\n[topology]\nflows = ["A -> user"]\n'
+
+
+def test_nobody_is_asked_where_standard_input_is_no_terminal(
+    call: Call, team: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = team(ASKING)
+    Path(path).with_name("asking.py").write_text(
+        "from marsys import AskUser\nasync def A(prompt, context):\n    return AskUser('Which?')\n"
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO("an answer\n"))
+    said = call("run", path, "--task", "x", "-q")
+    assert said.code == 1
+    assert "UserUnavailable" in said.err
+
+
+def test_a_channel_that_is_not_there_is_a_mistake_in_the_call(call: Call, team: Write) -> None:
+    said = call("run", team(ONE), "--task", "x", "--channel", "terminl")
+    assert said.code == 2
+    assert "Did you mean 'terminal'?" in said.err
