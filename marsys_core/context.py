@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from marsys_core.actions import Action, Invoke
+    from marsys_core.engine.state import SharedState
     from marsys_core.memory import ConversationMemory
     from marsys_core.messages import Message, ToolCall
     from marsys_core.models import Model, ModelResponse, Sampling, ToolSpec
@@ -35,6 +36,7 @@ class Context(Protocol):
         max_tool_rounds: How many replies of a model one step may take.
         offered: What this agent may do besides answering.
         memory: The agent's conversation along this branch.
+        state: What the agents of the run share: ``state[key] = value`` writes.
     """
 
     task: Any
@@ -58,6 +60,13 @@ class Context(Protocol):
     @property
     def memory(self) -> ConversationMemory:
         """The agent's conversation along this branch."""
+
+    @property
+    def state(self) -> SharedState:
+        """What the agents of the run share.
+
+        A write counts once the step has ended well. Lists and dicts that are read cannot be changed in place.
+        """
 
     def __getitem__(self, key: str) -> Any: ...
 

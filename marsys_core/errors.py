@@ -14,6 +14,9 @@
         - ActionError          an action the topology does not allow, or none at all
         - ConvergenceError     a join whose policy was not met; `.failures` has every child's error
         - ValueRefused         a value that cannot be recorded as plain data
+        - StateError           a write to the shared state that its reducer does not take
+            . StateConflict    two branches side by side wrote one key that has no reducer
+        - ConditionError       the condition of an edge raised
         - LimitError           a limit was reached; `.limit` names it
         - Timeout              a deadline passed
             . RunTimeout
@@ -55,6 +58,7 @@ __all__ = [
     "AnswerRefused",
     "BranchTimeout",
     "Cancelled",
+    "ConditionError",
     "ConfigError",
     "ConvergenceError",
     "CriticalError",
@@ -79,6 +83,8 @@ __all__ = [
     "RunError",
     "RunTimeout",
     "SettingsError",
+    "StateConflict",
+    "StateError",
     "StepTimeout",
     "Timeout",
     "ToolError",
@@ -264,6 +270,37 @@ class ConvergenceError(RunError):
 
 class ValueRefused(RunError):
     """A value that cannot be recorded as plain data: its type, its depth or its size; or one that an agent does not take."""
+
+
+class StateError(RunError):
+    """A write to the shared state that the reducer of its key does not take.
+
+    Args:
+        message: What was wrong.
+        key: The key.
+    """
+
+    def __init__(self, message: str = "", key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class StateConflict(StateError):
+    """Two branches side by side wrote one key that has no reducer, so neither value can hold."""
+
+
+class ConditionError(RunError):
+    """The condition of an edge raised, so that nobody can say whether the edge is open.
+
+    Args:
+        message: What was raised.
+        edge: The edge, as it is written.
+        condition: Its expression, or the name of its function.
+    """
+
+    def __init__(self, message: str = "", edge: str = "", condition: str = "") -> None:
+        super().__init__(message)
+        self.edge, self.condition = edge, condition
 
 
 class LimitError(RunError):

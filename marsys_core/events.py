@@ -39,6 +39,7 @@ __all__ = [
     "RunFinished",
     "RunStarted",
     "RunStopped",
+    "StateMerged",
     "StepFailed",
     "StepFinished",
     "StepRetried",
@@ -81,6 +82,7 @@ class RunStarted(Event):
     """A run began. `fingerprint` is the topology's; `dispatch` is what is set, by node.
 
     `given` are the messages that agents began with, by name: those of a session, or of the caller.
+    `state` is what the shared state begins with; None where there is none.
     """
 
     run_id: str
@@ -94,6 +96,7 @@ class RunStarted(Event):
     wall_time: float
     given: dict[str, Any] = attrs.field(factory=dict)
     format: int = 1
+    state: dict[str, Any] | None = None
 
 
 @attrs.define(eq=False)
@@ -133,7 +136,9 @@ class BranchMoved(Event):
     `how` is ``call``, ``handoff``, ``return``, ``join``, ``gather``, ``again`` (the same node once more),
     ``answer`` (the same node, with what a person answered), ``turn`` (to the other side of a conversation)
     or ``over`` (the conversation has ended, and its last value goes on from the other side, without a step).
-    `asked` are nodes that count as asked by the node it comes from, besides the one it goes to.
+    `asked` are nodes that count as asked by the node it comes from, besides the one it goes to. `loop` says
+    that plain content came back by an edge with a condition: what was asked and stepped at counts no more.
+    At a gather, or where a conversation is over, `conditions` are those of its edges, and `error` is what judging them raised.
     """
 
     node: str
@@ -143,6 +148,9 @@ class BranchMoved(Event):
     inputs: tuple[EventId, ...] = ()
     fresh: bool = False
     asked: tuple[str, ...] = ()
+    loop: bool = False
+    conditions: tuple[tuple[str, bool], ...] = ()
+    error: Any = None
 
 
 @attrs.define(eq=False)
@@ -199,11 +207,17 @@ class BranchSettled(Event):
 
 @attrs.define(eq=False)
 class JoinCompleted(Event):
-    """A join is complete: the ids of what it collected, in order, and whether its policy was met."""
+    """A join is complete: the ids of what it collected, in order, and whether its policy was met.
+
+    `state` says that it took what its children wrote to the shared state, and holds what reducers that are
+    functions made of it, by key; `error` says why it could not.
+    """
 
     fork: int
     collected: tuple[EventId, ...]
     met: bool
+    state: dict[str, Any] | None = None
+    error: Any = None
 
 
 @attrs.define(eq=False)
@@ -242,7 +256,9 @@ class StepFinished(Event):
 
     `offered` says that it was offered `invoke_agent`, which decides what its plain content means; `unasked`
     are onward nodes that it left alone by answering. `turn` says that its `Invoke` goes along the edge of a
-    conversation, and so is what it says there.
+    conversation, and so is what it says there. `writes` are those to the shared state, in order:
+    ``(key, op, value)``, op being ``set``, ``del`` or the reducer, and with ``call``, a function, what it
+    returned. `conditions` say of every edge that has one, by its target, whether it is open.
     """
 
     node: str
@@ -253,6 +269,8 @@ class StepFinished(Event):
     duration: float = 0.0
     unasked: tuple[str, ...] = ()
     turn: bool = False
+    writes: tuple[tuple[Any, ...], ...] = ()
+    conditions: tuple[tuple[str, bool], ...] = ()
 
 
 @attrs.define(eq=False)
@@ -437,11 +455,29 @@ class Warned(Event):
 
 @attrs.define(eq=False)
 class Dropped(Event):
-    """A value that goes nowhere, and why. `source` is the id of the event that handed it on."""
+    """A value that goes nowhere, and why. `source` is the id of the event that handed it on.
+
+    `state` says that the value are writes to the shared state, by key: those of the ``branch``, or those
+    that a ``join`` of it had still to take.
+    """
 
     value: Any
     source: EventId
     reason: str
+    state: str = ""
+
+
+@attrs.define(eq=False)
+class StateMerged(Event):
+    """What was written went into the state beside a join: of a detached branch, as the run ended, into the run's.
+
+    With `fork` it is what the children of that join wrote, which a person has let go on. `state` holds what
+    reducers that are functions made of it, by key; with `error` it is None, and nothing was taken.
+    """
+
+    state: dict[str, Any] | None
+    fork: int | None = None
+    error: Any = None
 
 
 KINDS: dict[str, type[Event]] = {

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from marsys_core.protocols.channel import Channel
     from marsys_core.protocols.command import Command
     from marsys_core.protocols.event_sink import EventSink
+    from marsys_core.protocols.expression import ExpressionLanguage
     from marsys_core.protocols.guard import Guard
     from marsys_core.protocols.health import HealthCheck
     from marsys_core.protocols.middleware import Middleware
@@ -46,6 +47,7 @@ __all__ = [
     "marsys_classify_error",
     "marsys_commands",
     "marsys_event_sinks",
+    "marsys_expressions",
     "marsys_guards",
     "marsys_health_checks",
     "marsys_memory",
@@ -425,6 +427,32 @@ def marsys_rules(settings: Any) -> Iterable[RuleType]:  # type: ignore[empty-bod
             @hookimpl
             def marsys_rules():
                 return [RuleType("quota", Quota, summary="So many steps of each agent")]
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def marsys_expressions(settings: Any) -> Iterable[ExpressionLanguage]:  # type: ignore[empty-body]
+    """Offer expression languages: what reads the conditions of edges that are texts.
+
+    Args:
+        settings: The plugin's own section of the configuration.
+
+    Each joins the table of expression languages under its ``name``. One of them, which `marsys_choose`
+    picks where there are several, reads every expression of a topology before its run begins; what it raises
+    as `ConfigError` is told with the path of the edge.
+
+    Called once, when a composition is made.
+
+    If an implementation raises, its plugin is dropped with everything it declared, and its record says why.
+
+    Example:
+        ::
+
+            @hookimpl
+            def marsys_expressions():
+                return [Arithmetic(name="arithmetic", max_nodes=100)]
 
     .. versionadded:: 0.1
     """

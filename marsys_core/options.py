@@ -34,6 +34,7 @@ class RunOptions(TypedDict, total=False):
         deps: An object of the caller's that agents and tools find as ``context.deps``; never recorded.
         channel: Who answers questions: the name of a channel that a plugin provides, a function of the
             question, or a channel.
+        state: What the shared state begins with, by key; over what the topology declares.
     """
 
     agents: Agents | None
@@ -45,6 +46,7 @@ class RunOptions(TypedDict, total=False):
     variables: Mapping[str, Any] | None
     deps: Any
     channel: Any
+    state: Mapping[str, Any] | None
 
 
 _KINDS = {
@@ -53,6 +55,7 @@ _KINDS = {
     "max_steps": (int, "a whole number"),
     "messages": (Sequence, "a sequence of Message"),
     "variables": (Mapping, "a mapping"),
+    "state": (Mapping, "a mapping"),
 }
 
 

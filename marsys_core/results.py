@@ -65,6 +65,7 @@ class RunResult(Generic[T_co]):
         session_id: The session it belongs to, or an empty string.
         metadata: What else is known: ``warnings``, what the run said once.
         conversation: What the agent that the run began with has said and heard; the task, where it keeps none.
+        state: The shared state as it was at the end; empty where nobody used it.
     """
 
     success: bool
@@ -77,6 +78,7 @@ class RunResult(Generic[T_co]):
     run_id: str = ""
     session_id: str = ""
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
+    state: Mapping[str, Any] = attrs.field(factory=dict)
     conversation: Sequence[Message] = attrs.field(default=(), repr=False)
 
     @property

@@ -23,9 +23,10 @@ LATER_IN_THE_LIBRARY = {"annotationlib"}  # 3.14
 FOR_TYPE_CHECKERS = {("typing_extensions", "for annotations")}  # they know it; nothing imports it
 
 # What each room may import, at once or when called; annotations may name anything of marsys_core.
-PURE = {"messages", "values", "events", "topology", "actions"}
+PURE = {"frozen", "messages", "values", "events", "topology", "actions"}
 ROOMS = {
     "errors": set[str](),
+    "frozen": set[str](),
     "messages": {"errors"},
     "questions": {"errors"},
     "values": {"errors", "messages"},

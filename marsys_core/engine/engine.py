@@ -10,18 +10,20 @@ import trio
 
 from marsys_core.agents import BaseAgent
 from marsys_core.config import ExecutionConfig, StatusConfig
+from marsys_core.engine.conditions import judge_of
 from marsys_core.engine.prepared import Prepared, prepare
 from marsys_core.engine.rulebook import Laid, lay_rules
 from marsys_core.engine.sessions import Sessions
 from marsys_core.errors import ErrorClass, GuardRefused, MarsysError, PluginError
 from marsys_core.events import KINDS
 from marsys_core.models import usable_model
+from marsys_core.orchestrator import Judge, judged
 from marsys_core.plugins import Composition, Services
 from marsys_core.plugins.providers import Provider
 from marsys_core.protocols.event_sink import Sinks, bind_sinks
 from marsys_core.protocols.guard import Guard, GuardSubject
 from marsys_core.protocols.middleware import Layers, check
-from marsys_core.topology import Topology
+from marsys_core.topology import Graph, Topology
 from marsys_core.topology.rules import RuleCall
 from marsys_core.values import Converter
 
@@ -67,6 +69,7 @@ class Engine:
     runs: dict[Recorder, trio.CancelScope] = attrs.field(factory=dict)
     _running: set[trio.CancelScope] = attrs.field(factory=set)
     _idle: trio.Event | None = None
+    _expressions: dict[str, Any] = attrs.field(factory=dict)
 
     async def start(self, sinks: Sequence[str | Any]) -> None:
         """Open the guards and the sinks.
@@ -165,6 +168,20 @@ class Engine:
             lambda: (lay_rules(topology, lambda name: self.composition.item("rule", name)), topology.rules),
         )
         return cast("Laid", laid)
+
+    def judge(self, topology: Topology, graph: Graph) -> Judge:
+        """Return what judges the conditions of a topology, and of the graph that rules made of it, read once.
+
+        Raises:
+            ConfigError: Expressions that cannot be read, all at once, each with the path of its edge.
+        """
+        if not graph.conditional:
+            return judged
+        edges = list(topology.edges)
+        edges += [
+            link.edge for links in graph.conditional.values() for link in links if link.edge not in edges
+        ]
+        return judge_of(edges, self.composition, self._expressions)
 
     async def status_sink(self, status: StatusConfig) -> Any:
         """Return the sink that shows a run as `status` asks.

@@ -19,6 +19,7 @@ from marsys_core.engine.report import raised, report
 from marsys_core.engine.rulebook import lowered_config
 from marsys_core.engine.run import RunShell
 from marsys_core.engine.sessions import Opening
+from marsys_core.engine.state import begun_with
 from marsys_core.errors import CriticalError, MarsysError, UnknownName
 from marsys_core.journal import MemoryJournal
 from marsys_core.options import RunOptions
@@ -166,11 +167,13 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
             sessions=engine.sessions,
             kept=engine.keeps_sessions,
         ),
+        judge=engine.judge(topology, graph),
     )
     reached_by = request.options.get("channel")
     channel = await channel_of(orchestra.channel if reached_by is None else reached_by, engine)
     if channel is not None:
         run.admit(channel)
+    run.state = begun_with(topology.state, request.options.get("state"), run)
     if config.status is not None:
         await run.show(config.status)
     return run

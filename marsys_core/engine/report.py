@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from marsys_core.engine.state import final_state
 from marsys_core.errors import (
     ActionError,
     ConvergenceError,
@@ -57,6 +58,7 @@ def report(run: RunShell) -> RunResult:
         session_id=run.session_id,
         metadata={"warnings": tuple(run.warnings)},
         conversation=_conversation(run),
+        state=final_state(state, run),
     )
 
 

@@ -28,11 +28,14 @@ from marsys_core.orchestrator import (
     CancelJoin,
     Command,
     Join,
+    Judge,
     Orchestrator,
     Phase,
     RunStep,
+    Sharing,
     Steer,
     StopRun,
+    judged,
 )
 from marsys_core.protocols.channel import Channel
 from marsys_core.protocols.guard import GuardSubject
@@ -48,6 +51,8 @@ class RunShell(Turns):
     topology: Topology
     limits: Limits = NO_LIMITS
     points: Mapping[str, Asked] | None = None
+    state: dict[str, Any] | None = None
+    judge: Judge = judged
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: float = 0.0
     _mail: dict[str, Command] = attrs.field(factory=dict)
@@ -69,6 +74,8 @@ class RunShell(Turns):
             unpack=self.unpack,
             limits=self.limits,
             turn_limits=self.limits.max_turns or None,
+            sharing=Sharing(self.topology.state, self.keep, self.unpack),
+            judge=self.judge,
         )
         if self.points is not None:
             self.orchestrator.rules = self._rulebook(self.points)
@@ -147,6 +154,7 @@ class RunShell(Turns):
             fingerprint=self.topology.fingerprint,
             wall_time=time.time(),
             given=self._given(),
+            state=self.state,
         )
         self._tasks[ROOT] = None
         self._accept(commands)

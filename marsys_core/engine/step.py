@@ -12,6 +12,7 @@ from marsys_core.actions import Action, AskUser, Content, EndConversation, Finis
 from marsys_core.agents.reserved import reserved_specs
 from marsys_core.agents.shaping import instructed, shaped_specs
 from marsys_core.engine.calls import ToolRun, attempt_model, call_model, call_tool, call_tools
+from marsys_core.engine.state import SharedState
 from marsys_core.errors import ConfigError, LifecycleError, UnknownName
 from marsys_core.events import EventId
 from marsys_core.memory import ConversationLog, ConversationMemory
@@ -50,6 +51,7 @@ class Step:
     _memory: ConversationMemory | None = None
     _base: int = 0
     _was_open: tuple[str, ...] = ()
+    shared: SharedState | None = None
 
     @property
     def task(self) -> Any:
@@ -118,7 +120,17 @@ class Step:
 
     @property
     def offered(self) -> Offer:
-        return offer(self.run.graph, self.branch)
+        graph, branch = self.run.graph, self.branch
+        if branch.node in graph.conditional:
+            return offer(graph, branch, self.run.orchestrator.closed_so_far(branch))
+        return offer(graph, branch)
+
+    @property
+    def state(self) -> SharedState:
+        if self.shared is None:
+            self._check_open()
+            self.shared = SharedState(self)
+        return self.shared
 
     def comes_back(self, action: Invoke) -> bool:
         link, node = self.run.graph.link, self.branch.node
@@ -232,6 +244,8 @@ class Step:
         self.over = True
         if self._memory is not None:
             self._memory.close()
+        if self.shared is not None:
+            self.shared.close()
 
     def _check_open(self) -> None:
         if self.over:

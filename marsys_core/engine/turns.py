@@ -168,8 +168,9 @@ class Turns(Recorder, abc.ABC):
             messages = tuple([pack_message(self.journal, each) for each in step.commit(action)])
         events = self.journal.events
         at = len(events)
+        writes = () if step.shared is None else step.shared.writes
         commands = self.orchestrator.on_step(
-            step.branch, action, messages=messages, usage=step.usage, duration=duration
+            step.branch, action, messages=messages, usage=step.usage, duration=duration, writes=writes
         )
         while at < len(events) and type(events[at]) is e.RuleDecided:
             at += 1

@@ -13,6 +13,7 @@ from marsys_core.actions import Action, AskUser, Content
 from marsys_core.errors import AnswerRefused, ErrorClass, UnknownName, UserTimeout, UserUnavailable
 from marsys_core.orchestrator.commands import Ask, Command, Steer
 from marsys_core.orchestrator.joining import convergence_error
+from marsys_core.orchestrator.judging import closed_by
 from marsys_core.orchestrator.ledger import USER
 from marsys_core.orchestrator.plain import plan
 from marsys_core.orchestrator.state import Branch, Phase, Settled
@@ -198,18 +199,27 @@ class Asking(Talks):
         empty: Any = [] if self.graph.nodes[branch.node].dispatch is Dispatch.MAP else ""
         action: Action = Content(empty)
         offered = self._offers(branch.node)
+        conditional = branch.node in self.graph.conditional
+        verdicts, raised = self._judged_action(branch, action, ()) if conditional else ((), None)
+        if raised is not None:
+            self._cancel(branch, self._failure(raised, branch), Settled.FAILED)
+            return
+        shut = closed_by(verdicts)
         if self.rules is not None:
-            action, ruling = self._judge(branch, action, offered)
+            action, ruling = self._judge(branch, action, offered, shut)
             if ruling is not None:
                 self._forbid(branch, ruling)
                 return
         if branch.turn:
-            unasked = self._unasked(branch, action, offered)
+            unasked = self._unasked(branch, action, offered, shut)
         else:
-            unasked = plan(self.graph, branch, offered).unasked
+            unasked = plan(self.graph, branch, offered, shut).unasked
         self._emit(
-            e.StepFinished(branch.id, branch.n, branch.last, branch.node, action, offered, unasked=unasked)
-        )
+            e.StepFinished(
+                branch.id, branch.n, branch.last, branch.node, action, offered, unasked=unasked,
+                conditions=verdicts,
+            )
+        )  # fmt: skip
         self._continue(branch)
 
     def _forbid(self, branch: Branch, ruling: e.RuleDecided) -> None:

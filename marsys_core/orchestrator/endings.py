@@ -11,7 +11,8 @@ from marsys_core import events as e
 from marsys_core.errors import Cancelled, LimitError
 from marsys_core.orchestrator.commands import CancelJoin, Complete, StopRun
 from marsys_core.orchestrator.joining import flatten
-from marsys_core.orchestrator.ledger import ROOT, Ledger, order
+from marsys_core.orchestrator.judging import Judging
+from marsys_core.orchestrator.ledger import ROOT, order
 from marsys_core.orchestrator.state import Branch, Join, Phase, Settled
 from marsys_core.values import Failure, failure_of
 
@@ -21,8 +22,11 @@ Held = Sequence[Any]
 """Values that a branch would have handed on."""
 
 
+_UNANSWERED = "a person was asked, and never answered"
+
+
 @attrs.define(eq=False)
-class Endings(Ledger):
+class Endings(Judging):
     """What is cancelled, what is dropped and said so, and when the run is over."""
 
     def _close(self, join: Join, error: BaseException | None) -> None:
@@ -52,11 +56,13 @@ class Endings(Ledger):
             unopened = len(fork.unopened)
             for contribution in sorted(fork.contributions, key=order)[fork.dropped - unopened :]:
                 self._drop(branch, contribution.value, contribution.id, "its join was cancelled")
+            if self.state.wrote:
+                self._drop_pending(fork, "the join that was to take it was cancelled")
         elif fork is not None and branch.phase is Phase.WAITING:
             for contribution in sorted(fork.contributions, key=order)[branch.dropped :]:
-                self._drop(
-                    branch, contribution.value, contribution.id, "a person was asked, and never answered"
-                )
+                self._drop(branch, contribution.value, contribution.id, _UNANSWERED)
+            if self.state.wrote:
+                self._drop_pending(fork, _UNANSWERED)
         if branch.phase in (Phase.READY, Phase.ARRIVED) and not branch.dropped:
             self._drop(branch, branch.value, branch.inputs[0], "the branch ended before its step")
         error = reason if isinstance(reason, Failure) else self._failure(Cancelled(reason), branch)
@@ -108,6 +114,8 @@ class Endings(Ledger):
         ids = tuple(contribution.id for contribution in contributions)
         if state.unasked:
             self._warn_unasked()
+        if state.wrote:
+            self._merge_detached()
         self._emit(e.RunFinished("", state.run_n, ("", 0), success, ids, state.steps, text))
         self._commands.append(Complete())
 

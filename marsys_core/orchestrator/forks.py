@@ -9,15 +9,16 @@ from typing import Any
 import attrs
 
 from marsys_core import events as e
-from marsys_core.errors import ActionError, TopologyError
+from marsys_core.errors import ActionError, StateError, TopologyError
 from marsys_core.events import EventId
 from marsys_core.orchestrator.commands import RunStep
 from marsys_core.orchestrator.joining import convergence_error, gather_input, tally
 from marsys_core.orchestrator.ledger import ROOT, START, order
 from marsys_core.orchestrator.rulings import Rulings
 from marsys_core.orchestrator.state import Branch, Join, Phase, Settled
+from marsys_core.orchestrator.writes import pending
 from marsys_core.topology import ConvergencePolicy, NodeKind
-from marsys_core.values import Detached
+from marsys_core.values import Detached, Failure
 
 __all__ = ["Forks"]
 
@@ -165,7 +166,13 @@ class Forks(Rulings):
         met = join.policy.met(*tally(join).of(len(join.calls)))
         ids = tuple(c.id for c in sorted(join.contributions, key=order))
         owner = join.owner
-        self._emit(e.JoinCompleted(owner.id, owner.n, owner.last, join.number, ids, met))
+        taken, error = None, None
+        if self.state.wrote and (met or join.policy.on_insufficient == "proceed"):
+            try:
+                taken = self._merged(join)
+            except StateError as refused:
+                error = self._failure(refused, owner)
+        self._emit(e.JoinCompleted(owner.id, owner.n, owner.last, join.number, ids, met, taken, error))
         self._continue(owner)
 
     def _joined(self, branch: Branch) -> None:
@@ -183,17 +190,44 @@ class Forks(Rulings):
     def _ask_about_join(self, branch: Branch) -> bool:
         """Ask a person what becomes of a join whose policy was not met; False where nobody can be asked."""
 
-    def _give_up(self, branch: Branch, join: Join, note: str = "") -> None:
+    def _give_up(
+        self,
+        branch: Branch,
+        join: Join,
+        note: str = "",
+        *,
+        reason: str = "the policy of its join was not met",
+        failure: Failure | None = None,
+    ) -> None:
+        """Fail `branch`, whose join is complete; what the join collected goes nowhere."""
         for contribution in sorted(join.contributions, key=order)[branch.dropped :]:
-            self._drop(branch, contribution.value, contribution.id, "the policy of its join was not met")
-        error = convergence_error(join, note)
-        self._settle(branch, Settled.FAILED, error=self._failure(error, branch))
+            self._drop(branch, contribution.value, contribution.id, reason)
+        if self.state.wrote:
+            self._drop_pending(join, reason)
+        error = failure or self._failure(convergence_error(join, note), branch)
+        self._settle(branch, Settled.FAILED, error=error)
+
+    def _merges_late(self, branch: Branch, join: Join) -> bool:
+        """Take what was written only now, as a person has let the join go on; True where that cannot be."""
+        if not self.state.wrote or join.error is not None or not pending(join):
+            return False
+        taken: dict[str, Any] | None = None
+        error = None
+        try:
+            taken = self._merged(join)
+        except StateError as refused:
+            error = self._failure(refused, branch)
+        self._emit(e.StateMerged(branch.id, branch.n, branch.last, taken, join.number, error))
+        return error is not None
 
     def _proceed(self, branch: Branch, join: Join) -> None:
         """Go on with what there is."""
         failures = tally(join).failures
         arrived = sorted(join.contributions, key=order)
-        if not arrived and not failures and join.calls:
+        if self._merges_late(branch, join) or join.error is not None:
+            reason = "what the children of its join wrote does not go together"
+            self._give_up(branch, join, reason=reason, failure=join.error)
+        elif not arrived and not failures and join.calls:
             self._settle(branch, Settled.LEFT)
         else:
             value = self.pack(gather_input(arrived, failures))

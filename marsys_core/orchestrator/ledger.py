@@ -15,6 +15,7 @@ from marsys_core.errors import AgentError, Place, placed
 from marsys_core.events import Event, EventId
 from marsys_core.orchestrator.commands import Command
 from marsys_core.orchestrator.plain import Plan
+from marsys_core.orchestrator.shared import Sharing
 from marsys_core.orchestrator.state import Branch, Contribution, RunState, Settled
 from marsys_core.topology import NO_LIMITS, ConvergencePolicy, Graph, Limits
 from marsys_core.values import Failure, Ref, failure_of
@@ -69,6 +70,7 @@ class Ledger(abc.ABC):
     _arrived: list[tuple[tuple[int, ...], Branch]] = attrs.field(factory=list)
     _default_policy: ConvergencePolicy | None = None
     _planned: Plan | None = None
+    sharing: Sharing = attrs.field(factory=Sharing)
 
     @abc.abstractmethod
     def _continue(self, branch: Branch) -> None:

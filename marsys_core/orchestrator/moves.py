@@ -10,11 +10,16 @@ from marsys_core import events as e
 from marsys_core.actions import AskUser
 from marsys_core.events import EventId
 from marsys_core.orchestrator.endings import Endings
+from marsys_core.orchestrator.judging import Verdicts
 from marsys_core.orchestrator.ledger import END, USER
 from marsys_core.orchestrator.state import Branch, Join, Settled
 from marsys_core.topology import NodeKind
 
 __all__ = ["Moves"]
+
+
+_WITHOUT_STEP = frozenset({"gather", "over"})
+_OPEN: tuple[Verdicts, None] = ((), None)
 
 
 @attrs.define(eq=False)
@@ -30,6 +35,7 @@ class Moves(Endings):
         *,
         call: bool = False,
         fresh: bool = False,
+        loop: bool = False,
     ) -> None:
         """The branch comes to `node` with `value`: it delivers there, ends, asks, or takes a step."""
         if self._ends_at(branch, node, value, inputs, branch):
@@ -39,7 +45,7 @@ class Moves(Endings):
         elif call:
             self._move(branch, node, "call", value, (*branch.stack, branch.node), inputs, fresh)
         else:
-            self._move(branch, node, "handoff", value, (), inputs, fresh)
+            self._move(branch, node, "handoff", value, (), inputs, fresh, loop=loop)
 
     def _ends_at(
         self, branch: Branch, node: str, value: Any, inputs: tuple[EventId, ...], source: Branch
@@ -69,13 +75,22 @@ class Moves(Endings):
         inputs: tuple[EventId, ...],
         fresh: bool = False,
         asked: tuple[str, ...] = (),
+        *,
+        loop: bool = False,
     ) -> None:
+        verdicts, error = _OPEN
         if how != "again" and self.graph.nodes[node].kind is NodeKind.GATHER:
             asked = (*asked, node) if how == "call" else asked
             how = "gather"
+        if how in _WITHOUT_STEP and node in self.graph.conditional:
+            verdicts, error = self._judged_arrival(branch, node, value)
+        failure = None if error is None else self._failure(error, branch)
         self._emit(
-            e.BranchMoved(branch.id, branch.n, branch.last, node, how, value, stack, inputs, fresh, asked)
-        )
+            e.BranchMoved(
+                branch.id, branch.n, branch.last, node, how, value, stack, inputs, fresh, asked, loop,
+                verdicts, failure,
+            )
+        )  # fmt: skip
         self._continue(branch)
 
     def _return(self, branch: Branch, value: Any, inputs: tuple[EventId, ...]) -> None:
@@ -89,7 +104,8 @@ class Moves(Endings):
 
     def _answer(self, branch: Branch, value: Any, inputs: tuple[EventId, ...]) -> None:
         """Content that goes nowhere else: the open call, the run's end, or whoever is waiting."""
-        if not branch.stack and branch.join is None and branch.node in self.graph.ends:
+        ends = branch.node in self.graph.ends and END not in branch.closed
+        if not branch.stack and branch.join is None and ends:
             self._settle(branch, Settled.FINISHED, value, contributes=True, inputs=inputs)
         else:
             self._return(branch, value, inputs)

@@ -7,7 +7,7 @@ the state; so a run that is rebuilt from any prefix of its journal goes on to th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import attrs
@@ -31,8 +31,10 @@ from marsys_core.messages import Message, Usage
 from marsys_core.orchestrator.asking import Asking
 from marsys_core.orchestrator.commands import Command, RunStep, Steer
 from marsys_core.orchestrator.joining import exception_of
+from marsys_core.orchestrator.judging import closed_by
 from marsys_core.orchestrator.ledger import END, USER, Traits
-from marsys_core.orchestrator.plain import Plan, describe, offer, plan
+from marsys_core.orchestrator.plain import Plan, describe, is_loop, offer, plan
+from marsys_core.orchestrator.shared import Write
 from marsys_core.orchestrator.state import Branch, Join, Phase, Settled
 from marsys_core.orchestrator.talks import turn_of
 from marsys_core.questions import refusal
@@ -71,8 +73,12 @@ class Orchestrator(Asking):
         fingerprint: str = "",
         wall_time: float = 0.0,
         given: dict[str, Any] | None = None,
+        state: dict[str, Any] | None = None,
     ) -> list[Command]:
-        """Begin the run with `task`; the commands are the first steps. `given` is what agents had said before."""
+        """Begin the run with `task`; the commands are the first steps.
+
+        `given` is what agents had said before, `state` what the shared state begins with, where there is one.
+        """
         dispatch = {n.name: n.dispatch.value for n in self.graph.nodes.values() if n.dispatch is not None}
         entries, exits = tuple(self.graph.entries), tuple(self.graph.exits)
         self._emit(
@@ -90,6 +96,7 @@ class Orchestrator(Asking):
                 RULES_VERSION,
                 wall_time,
                 given or {},
+                state=state,
             )
         )
         self._open_root(task)
@@ -133,18 +140,24 @@ class Orchestrator(Asking):
         usage: Usage | None = None,
         duration: float = 0.0,
         offered: bool | None = None,
+        writes: tuple[Write, ...] = (),
     ) -> list[Command]:
         """A step ended in `action`; the commands say what comes next."""
         if branch.phase is not Phase.RUNNING:
             return self._late(branch, action)
-        if (wrong := self._refusal(branch, action)) is not None:
-            return self._steer(branch, wrong, action, duration, usage)
+        conditional = branch.node in self.graph.conditional
+        verdicts, raised = self._judged_action(branch, action, writes) if conditional else ((), None)
+        if raised is not None:
+            return self.on_failure(branch, raised, duration=duration, usage=usage)
+        shut = closed_by(verdicts) if verdicts else ()
+        if (wrong := self._refusal(branch, action, shut)) is not None:
+            return self._steer(branch, wrong, action, duration, usage, shut)
         if offered is None:
             offered = self.traits.get(branch.node, _PLAIN).tools
         if self.rules is not None:
-            action, ruling = self._judge(branch, action, offered)
+            action, ruling = self._judge(branch, action, offered, shut)
             if ruling is not None:
-                return self._refuse(branch, ruling, action, duration, usage)
+                return self._refuse(branch, ruling, action, duration, usage, shut)
         if type(action) is Fail:
             error = self._failure(action.error, branch)
             self._emit(e.StepFailed(branch.id, branch.n, branch.last, branch.node, error, duration, usage))
@@ -152,11 +165,11 @@ class Orchestrator(Asking):
             unasked: tuple[str, ...] = ()
             turn = False
             if type(action) is Content and not branch.turn:
-                self._planned = plan(self.graph, branch, offered)
+                self._planned = plan(self.graph, branch, offered, shut)
                 unasked = self._planned.unasked
             elif self.graph.conversations:
                 turn = type(action) is Invoke and self._is_turn(branch, action)
-                unasked = self._unasked(branch, action, offered)
+                unasked = self._unasked(branch, action, offered, shut)
             self._emit(
                 e.StepFinished(
                     branch.id,
@@ -170,6 +183,8 @@ class Orchestrator(Asking):
                     duration,
                     unasked,
                     turn,
+                    writes,
+                    verdicts,
                 )
             )
         self._continue(branch)
@@ -293,7 +308,9 @@ class Orchestrator(Asking):
         import heapq
 
         _, branch = heapq.heappop(self._arrived)
-        if branch.phase is Phase.ARRIVED:
+        if branch.phase is Phase.ARRIVED and branch.error is not None:
+            self._cancel(branch, branch.error, Settled.FAILED)
+        elif branch.phase is Phase.ARRIVED:
             self._dispatch(branch, branch.value, branch.inputs)
 
     def _after(self, branch: Branch) -> None:
@@ -326,7 +343,7 @@ class Orchestrator(Asking):
                 self._drop(branch, value, branch.last, "the branch was cancelled while its step ran")
         return self._drain()
 
-    def _refusal(self, branch: Branch, action: Action) -> str | None:
+    def _refusal(self, branch: Branch, action: Action, shut: tuple[str, ...] = ()) -> str | None:
         """Say what is wrong with `action` here, or None."""
         if type(action) is Malformed:
             return action.reason
@@ -335,18 +352,22 @@ class Orchestrator(Asking):
         if type(action) is EndConversation and not branch.turn:
             return "there is no conversation to end here"
         if type(action) is AskUser:
-            return self._unaskable(branch, action)
+            return self._unaskable(branch, action, shut)
         if type(action) is not Invoke:
             return None
         out = self.graph.link
         missing = sorted({node for node, _ in action.calls if out(branch.node, node) is None})
         if missing:
             return self._no_edge(branch, missing)
+        if closed := sorted({node for node, _ in action.calls if node in shut}):
+            return "; ".join(self._closed_edge(branch.node, node) for node in closed)
         return None if self.admits is None else self._ill_handed(branch, action)
 
-    def _unaskable(self, branch: Branch, action: AskUser) -> str | None:
+    def _unaskable(self, branch: Branch, action: AskUser, shut: Container[str]) -> str | None:
         if branch.node not in self.graph.asks:
             return self._no_edge(branch, [USER])
+        if USER in shut:
+            return self._closed_edge(branch.node, USER)
         if action.default is None:
             return None
         wrong = refusal(action.default, action.options, action.schema, "question")
@@ -364,6 +385,7 @@ class Orchestrator(Asking):
         action: Action,
         duration: float,
         usage: Usage | None,
+        shut: tuple[str, ...] = (),
     ) -> list[Command]:
         """A rule does not let the action of a step be."""
         if ruling.verdict == "stop":
@@ -371,7 +393,7 @@ class Orchestrator(Asking):
             return self._drain()
         error = self._error_of(ruling)
         if ruling.verdict == "block":
-            return self._steer(branch, str(error), action, duration, usage, error)
+            return self._steer(branch, str(error), action, duration, usage, shut, error)
         return self.on_failure(branch, error, duration=duration, usage=usage)
 
     def _ill_handed(self, branch: Branch, action: Invoke) -> str | None:
@@ -395,6 +417,7 @@ class Orchestrator(Asking):
         action: Action,
         duration: float,
         usage: Usage | None,
+        shut: tuple[str, ...] = (),
         error: BaseException | None = None,
     ) -> list[Command]:
         limit = self.config.max_steering_retries
@@ -406,15 +429,15 @@ class Orchestrator(Asking):
             return self.on_failure(branch, error, duration=duration, usage=usage)
         note = action.note if type(action) is Malformed else ""
         if not note:
-            note = f"Your last reply could not be carried out: {wrong}. Here there are: {describe(self.graph, branch)}."
+            note = f"Your last reply could not be carried out: {wrong}. Here there are: {describe(self.graph, branch, shut)}."
             if attempt >= 3:
-                note += self._exact_call(branch)
+                note += self._exact_call(branch, shut)
         self._emit(e.StepSteered(branch.id, branch.n, branch.last, branch.node, attempt, note))
         self._commands.append(Steer(branch, note))
         return self._drain()
 
-    def _exact_call(self, branch: Branch) -> str:
-        for name in offer(self.graph, branch).invoke:
+    def _exact_call(self, branch: Branch, shut: tuple[str, ...] = ()) -> str:
+        for name in offer(self.graph, branch, shut).invoke:
             return (
                 ' Call invoke_agent with exactly {"invocations": '
                 f'[{{"agent_name": "{name}", "request": "..."}}]}}, or answer in plain text.'
@@ -456,14 +479,16 @@ class Orchestrator(Asking):
         planned, self._planned = self._planned, None
         # What a conversation came to is the other side's content, though that side has not just stepped.
         offered = branch.offered if branch.how != "over" else self._offers(branch.node)
-        decided = planned or plan(self.graph, branch, offered)
+        decided = planned or plan(self.graph, branch, offered, branch.closed)
         if not decided.targets:
             self._answer(branch, value, inputs)
         elif decided.mode is Dispatch.MAP:
             self._map(branch, decided, value)
         elif len(decided.targets) == 1:
             link = decided.targets[0]
-            self._arrive(branch, link.target, value, inputs, call=link.bidirectional, fresh=decided.fresh)
+            # Coming back by a condition is the next turn of a loop: all of it may be entered again.
+            how = {"call": link.bidirectional, "fresh": decided.fresh, "loop": is_loop(branch, link)}
+            self._arrive(branch, link.target, value, inputs, **how)
         else:
             self._fork(branch, self._plain_calls(decided, value), plain=True, fresh=decided.fresh)
 

@@ -10,7 +10,7 @@ import attrs
 from marsys_core.orchestrator.state import Branch
 from marsys_core.topology import Dispatch, Graph, Link, Node, NodeKind
 
-__all__ = ["Offer", "Plan", "describe", "enclosing", "offer", "onward", "plan"]
+__all__ = ["Offer", "Plan", "describe", "enclosing", "is_loop", "offer", "onward", "plan"]
 
 _NEVER_ONWARD = frozenset({NodeKind.START, NodeKind.USER, NodeKind.END})
 
@@ -55,8 +55,11 @@ def enclosing(branch: Branch) -> Iterator[str]:
         join = join.owner.join
 
 
-def onward(graph: Graph, branch: Branch, asked: Container[str]) -> list[Link]:
-    """Return the links along which plain content could go from where `branch` stands, in edge order."""
+def onward(graph: Graph, branch: Branch, asked: Container[str], shut: Container[str] = ()) -> list[Link]:
+    """Return the links along which plain content could go from where `branch` stands, in edge order.
+
+    `shut` are the targets of links whose condition is false.
+    """
     links = graph.out[branch.node]
     if not links:
         return []
@@ -70,20 +73,21 @@ def onward(graph: Graph, branch: Branch, asked: Container[str]) -> list[Link]:
         for link in links
         if link.target not in asked
         and link.target not in closed
+        and link.target not in shut
         and graph.nodes[link.target].kind not in _NEVER_ONWARD
     ]
 
 
-def plan(graph: Graph, branch: Branch, offered: bool) -> Plan:
+def plan(graph: Graph, branch: Branch, offered: bool, shut: Container[str] = ()) -> Plan:
     """Decide what plain content does at the node of `branch`, whose agent was `offered` to invoke others or not."""
     node = graph.nodes[branch.node]
     if branch.own is not None and node.name in branch.own:
         return Plan(None, [])
     asked = branch.asked.get(node.name, _EMPTY) if branch.asked else _EMPTY
-    first = _plan_round(graph, branch, node, offered, asked, branch.stepped)
+    first = _plan_round(graph, branch, node, offered, asked, branch.stepped, shut)
     if first.targets or first.unasked or not _may_start_afresh(branch, node):
         return first
-    again = _plan_round(graph, branch, node, offered, _EMPTY, _EMPTY)
+    again = _plan_round(graph, branch, node, offered, _EMPTY, _EMPTY, shut)
     again.fresh = True
     return again if again.targets else first
 
@@ -96,18 +100,24 @@ def _may_start_afresh(branch: Branch, node: Node) -> bool:
 
 
 def _plan_round(
-    graph: Graph, branch: Branch, node: Node, offered: bool, asked: Container[str], stepped: Container[str]
+    graph: Graph,
+    branch: Branch,
+    node: Node,
+    offered: bool,
+    asked: Container[str],
+    stepped: Container[str],
+    shut: Container[str],
 ) -> Plan:
-    links = onward(graph, branch, asked)
+    links = onward(graph, branch, asked, shut)
     if not links:
         return Plan(None, [])
-    mode = _mode(graph, node, offered, links)
+    mode = _mode(graph, node, offered, links, shut)
     if mode is Dispatch.STOP:
         return Plan(mode, [])
     if mode is Dispatch.AGENT:
         return Plan(mode, [], unasked=tuple(link.target for link in links))
     chosen = links[:1] if mode in (Dispatch.NEXT, Dispatch.EACH) else links
-    # Loops are made by actions and rounds: content never comes back by a one-way edge on its own.
+    # Loops are made by actions, conditions and rounds: content never comes back by a one-way edge on its own.
     # A circle of gathers takes no step, so nothing else would end it.
     passed = branch.passed or ()
     return Plan(
@@ -115,23 +125,32 @@ def _plan_round(
         [
             link
             for link in chosen
-            if (link.bidirectional or link.target not in stepped) and link.target not in passed
+            if (link.bidirectional or link.target not in stepped or link.edge.condition is not None)
+            and link.target not in passed
         ],
     )
 
 
-def _mode(graph: Graph, node: Node, offered: bool, links: list[Link]) -> Dispatch:
+def is_loop(branch: Branch, link: Link) -> bool:
+    """Whether plain content along `link` comes back where `branch` has stepped, by a one-way condition."""
+    return link.edge.condition is not None and not link.bidirectional and link.target in branch.stepped
+
+
+def _mode(graph: Graph, node: Node, offered: bool, links: list[Link], shut: Container[str]) -> Dispatch:
     if node.kind is NodeKind.GATHER:
         return Dispatch.ALL
     if node.dispatch is not None:
         return node.dispatch
-    if len(links) > 1 or node.name in graph.ends:
+    if len(links) > 1 or (node.name in graph.ends and "end" not in shut):
         return Dispatch.AGENT
     return Dispatch.AGENT if offered and links[0].bidirectional else Dispatch.NEXT
 
 
-def offer(graph: Graph, branch: Branch) -> Offer:
-    """Return what the agent at the node of `branch` may do; it never sees a tool that it may not use."""
+def offer(graph: Graph, branch: Branch, shut: Container[str] = ()) -> Offer:
+    """Return what the agent at the node of `branch` may do; it never sees a tool that it may not use.
+
+    `shut` are the targets of links whose condition is false.
+    """
     name = branch.node
     closed = {branch.caller, *enclosing(branch)}
     if branch.turn:
@@ -139,21 +158,23 @@ def offer(graph: Graph, branch: Branch) -> Offer:
     names = tuple(
         link.target
         for link in graph.out[name]
-        if graph.nodes[link.target].kind in (NodeKind.AGENT, NodeKind.GATHER) and link.target not in closed
+        if graph.nodes[link.target].kind in (NodeKind.AGENT, NodeKind.GATHER)
+        and link.target not in closed
+        and link.target not in shut
     )
     inside = branch.join is not None or bool(branch.stack)
     return Offer(
         invoke=names,
         answer=inside,
-        finish=name in graph.ends or (name in graph.exits and not inside),
-        ask=name in graph.asks,
+        finish="end" not in shut if name in graph.ends else name in graph.exits and not inside,
+        ask=name in graph.asks and "user" not in shut,
         end=branch.turn > 0,
     )
 
 
-def describe(graph: Graph, branch: Branch) -> str:
+def describe(graph: Graph, branch: Branch, shut: Container[str] = ()) -> str:
     """Say in words what `offer` offers, for a note to the agent."""
-    given = offer(graph, branch)
+    given = offer(graph, branch, shut)
     parts: list[Any] = [f"agents you may invoke: {', '.join(given.invoke) or 'none'}"]
     parts += ["return_result" if given.answer else "", "finish" if given.finish else ""]
     parts += ["end_conversation"] if given.end else []

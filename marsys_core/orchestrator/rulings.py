@@ -8,7 +8,7 @@ from the next rule on. That the others allowed it is proved by the event that fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -89,7 +89,9 @@ class Rulings(Moves):
             self._overrule(branch, ruling)
         return ruling is None
 
-    def _judge(self, branch: Branch, action: Action, offered: bool) -> tuple[Action, e.RuleDecided | None]:
+    def _judge(
+        self, branch: Branch, action: Action, offered: bool, shut: Container[str] = ()
+    ) -> tuple[Action, e.RuleDecided | None]:
         """Ask about the action of a step, and about the fork that it makes; return the action that holds."""
         rules, ruling = self.rules, None
         assert rules is not None  # whoever calls has looked
@@ -97,29 +99,29 @@ class Rulings(Moves):
             value = action.value if type(action) in _WITH_VALUE else None  # type: ignore[attr-defined]
             changed, ruling = self._consult(branch, "after_step", value, action)
             action = _with(action, changed)
-        if ruling is None and rules.before_fork and (calls := self._calls_of(branch, action, offered)):
+        if ruling is None and rules.before_fork and (calls := self._calls_of(branch, action, offered, shut)):
             changed, ruling = self._consult(branch, "before_fork", calls)
             if changed is not calls and type(action) is Invoke and calls is action.calls:
                 replies = _reassigned(action.replies, action.calls, changed)
                 action = attrs.evolve(action, calls=changed, replies=replies)
         return action, ruling
 
-    def _calls_of(self, branch: Branch, action: Action, offered: bool) -> Calls:
+    def _calls_of(self, branch: Branch, action: Action, offered: bool, shut: Container[str]) -> Calls:
         """The calls that `action` will make side by side; none where it makes no fork."""
         if type(action) is Invoke and (len(action.calls) > 1 or not action.wait):
             return action.calls
         dispatch = self.graph.nodes[branch.node].dispatch
         if dispatch is not Dispatch.ALL and dispatch is not Dispatch.MAP:
             return ()  # nothing else sends content to several nodes at a time
-        decided = self._plan_of(branch, action, offered)
+        decided = self._plan_of(branch, action, offered, shut)
         if decided is None:
             return ()
         value = action.calls[0][1] if type(action) is Invoke else getattr(action, "value", None)
         return self._plain_calls(decided, value)
 
-    def _plan_of(self, branch: Branch, action: Action, offered: bool) -> Plan | None:
+    def _plan_of(self, branch: Branch, action: Action, offered: bool, shut: Container[str]) -> Plan | None:
         """Decide where goes what `action` says; None where it says nothing, but names what is to be done."""
-        return plan(self.graph, branch, offered) if type(action) is Content else None
+        return plan(self.graph, branch, offered, shut) if type(action) is Content else None
 
     def _plain_calls(self, decided: Plan, value: Any) -> Calls:
         """The calls of a fork that plain content makes."""

@@ -16,6 +16,8 @@ from marsys_core import events as e
 from marsys_core.actions import Action, AskUser, Invoke, Replies
 from marsys_core.events import Event, EventId
 from marsys_core.orchestrator.person import Person
+from marsys_core.orchestrator.shared import Frame
+from marsys_core.orchestrator.writes import Entry, pending, share, take_in, write_down
 from marsys_core.values import Failure
 
 __all__ = ["Branch", "Contribution", "Join", "Phase", "RunState", "Settled"]
@@ -99,6 +101,9 @@ class Join:
     met: bool = False
     again: dict[int, int] | None = None
     """Calls that a person had made again and that are still to be opened, with the index of the new child."""
+    error: Failure | None = None
+    passed_in: list[tuple[int, Branch]] | None = None
+    """Branches from further in that delivered here, with their calls, where they wrote to the state."""
 
     @property
     def id(self) -> tuple[str, int]:
@@ -166,7 +171,7 @@ class Branch:
     result: Any = None
     started: float = 0.0
     ended: float = 0.0
-    stepped: dict[str, None] = attrs.field(factory=dict)
+    stepped: dict[str, int] = attrs.field(factory=dict)
     passed: set[str] | None = None
     asked: dict[str, set[str]] | None = None
     own: set[str] | None = None
@@ -179,6 +184,20 @@ class Branch:
     rulings: list[e.RuleDecided] | None = None
     """What rules have said of the step, or of the fork, that it is about."""
     person: Person | None = None
+    shared: Frame | None = None
+    owns_frame: bool = False
+    writes: list[Entry] | None = None
+    """What it wrote to the shared state, until a join has taken it; branch `0` keeps no list."""
+    since: int = 0
+    """How many writes its parent had when it was opened."""
+    closed: tuple[str, ...] = ()
+    """Where edges lead that are closed for the step that has ended, or for the gather."""
+    before: dict[str, int] | None = None
+    """Steps by node that count no more as stepped at."""
+
+    def visits(self, node: str) -> int:
+        """Return how many steps it has taken at `node`."""
+        return self.stepped.get(node, 0) + (self.before.get(node, 0) if self.before else 0)
 
     @property
     def caller(self) -> str | None:
@@ -196,7 +215,26 @@ class Branch:
         self.rounds = {**(self.rounds or {}), self.node: (self.rounds or {}).get(self.node, 1) + 1}
         if self.asked is not None:
             self.asked.pop(self.node, None)
+        self.forget_steps()
+
+    def forget_steps(self) -> None:
+        """Plain content may enter again where a step was taken; the steps are still counted."""
+        before = self.before or {}
+        self.before = {**before, **{node: before.get(node, 0) + n for node, n in self.stepped.items()}}
         self.stepped = {}
+
+    def frame(self) -> Frame:
+        """Return the layer of the shared state that this branch alone writes into."""
+        if self.shared is None or not self.owns_frame:
+            self.shared, self.owns_frame = Frame(self.shared), True
+        return self.shared
+
+    def take_down(self, entries: list[Entry]) -> None:
+        """Remember writes for the join that is to take them."""
+        if self.join is not None or self.detached:
+            if self.writes is None:
+                self.writes = []
+            self.writes += entries
 
 
 @attrs.define(eq=False)
@@ -218,6 +256,9 @@ class RunState:
     finished: bool = False
     success: bool = False
     unasked: dict[str, set[str]] = attrs.field(factory=dict)
+    wrote: bool = False
+    """Whether anybody has written to the shared state."""
+    initial: Frame | None = None
 
     def apply(self, event: Event) -> None:
         """Write down what `event` says."""
@@ -245,6 +286,8 @@ class RunState:
 
 def _run_started(state: RunState, _: Branch | None, event: Any) -> None:
     state.task = event.task
+    if event.state is not None:
+        state.initial = Frame(None, dict(event.state))
 
 
 def _branch_started(state: RunState, _: Branch | None, event: Any) -> None:
@@ -265,6 +308,10 @@ def _branch_started(state: RunState, _: Branch | None, event: Any) -> None:
     )
     state.branches[branch.id] = branch
     state.live += 1
+    if parent is None:
+        branch.shared = state.initial
+    elif parent.shared is not None:
+        share(parent, branch)
     if parent is None or parent.fork is None:
         return
     fork = parent.fork
@@ -283,6 +330,9 @@ def _branch_started(state: RunState, _: Branch | None, event: Any) -> None:
 def _branch_moved(state: RunState, branch: Branch, event: Any) -> None:
     if event.fresh:
         branch.start_afresh()
+    if event.loop:
+        branch.asked = None
+        branch.forget_steps()
     if event.how == "call":
         branch.note_asked((event.node,))
     if event.asked:
@@ -298,10 +348,12 @@ def _branch_moved(state: RunState, branch: Branch, event: Any) -> None:
 def _branch_arrived(state: RunState, branch: Branch, event: Any) -> None:
     _branch_moved(state, branch, event)
     if event.how == "gather":
-        branch.phase = Phase.ARRIVED
+        branch.phase, branch.error = Phase.ARRIVED, event.error
+        _close(branch, event.conditions)
         branch.passed = {*(branch.passed or ()), event.node}
     elif event.how == "over":
-        branch.phase = Phase.ARRIVED
+        branch.phase, branch.error = Phase.ARRIVED, event.error
+        _close(branch, event.conditions)
 
 
 def _branch_forked(state: RunState, branch: Branch, event: Any) -> None:
@@ -330,7 +382,7 @@ def _step_started(state: RunState, branch: Branch, event: Any) -> None:
     branch.phase, branch.turn = Phase.RUNNING, event.turn
     branch.rulings = None
     branch.steps += 1
-    branch.stepped[event.node] = None
+    branch.stepped[event.node] = branch.stepped.get(event.node, 0) + 1
     branch.passed = None
     state.steps += 1
     state.settled.clear()
@@ -342,6 +394,11 @@ def _step_finished(state: RunState, branch: Branch, event: Any) -> None:
     branch.offered, branch.attempts = event.offered, 0
     if event.unasked:
         state.unasked.setdefault(event.node, set()).update(event.unasked)
+    if event.writes:
+        state.wrote = True
+        write_down(branch, event.writes)
+    if event.conditions or branch.closed:
+        _close(branch, event.conditions)
     state.settled.clear()
     if branch.person is not None:
         branch.person.close(event.time)
@@ -353,6 +410,10 @@ def _step_finished(state: RunState, branch: Branch, event: Any) -> None:
         branch.replies = {**(branch.replies or {}), event.node: action.replies}
     elif branch.replies:
         branch.replies.pop(event.node, None)
+
+
+def _close(branch: Branch, conditions: tuple[tuple[str, bool], ...]) -> None:
+    branch.closed = tuple([target for target, is_open in conditions if not is_open])
 
 
 def _step_failed(state: RunState, branch: Branch, event: Any) -> None:
@@ -423,6 +484,8 @@ def _branch_delivered(state: RunState, branch: Branch, event: Any) -> None:
         Contribution(event.call, branch.key, event.node, event.source, event.value, event.id)
     )
     join.delivered[event.call] = None
+    if branch.writes and join is not branch.join:
+        join.passed_in = [*(join.passed_in or ()), (event.call, branch)]
     branch.phase, branch.result = Phase.DELIVERED, event.value
 
 
@@ -456,7 +519,9 @@ def _child_settled(join: Join, child: Branch) -> None:
 def _join_completed(state: RunState, branch: Branch, event: Any) -> None:
     join = branch.fork
     if join is not None:
-        join.complete, join.met = True, event.met
+        join.complete, join.met, join.error = True, event.met, event.error
+        if event.state is not None:
+            take_in(branch, pending(join), event.state)
     branch.phase, branch.last = Phase.JOINED, event.id
 
 
@@ -487,10 +552,26 @@ def _limit_reached(state: RunState, branch: Branch | None, event: Any) -> None:
 def _dropped(state: RunState, branch: Branch, event: Any) -> None:
     """Count what a join, or a branch that is about to settle, has dropped so far: none is dropped twice."""
     fork = branch.fork
+    if event.state:
+        for each in [branch] if event.state == "branch" or fork is None else pending(fork):
+            each.writes = None
+        return
     if fork is not None and fork.closing and not fork.complete:
         fork.dropped += 1
     else:
         branch.dropped += 1
+
+
+def _state_merged(state: RunState, branch: Branch, event: Any) -> None:
+    if event.fork is None:
+        take_in(state.branches["0"], [branch], event.state)
+        return
+    join = branch.fork
+    assert join is not None  # it is complete, and its branch has not gone on
+    if event.error is not None:
+        join.error = event.error
+    else:
+        take_in(branch, pending(join), event.state)
 
 
 def _warned(state: RunState, branch: Branch | None, _: Any) -> None:
@@ -512,6 +593,7 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any, Any], None]] = {
     e.JoinCancelled: _join_cancelled,
     e.LimitReached: _limit_reached,
     e.Dropped: _dropped,
+    e.StateMerged: _state_merged,
     e.StepStarted: _step_started,
     e.StepFinished: _step_finished,
     e.StepFailed: _step_failed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import attrs
@@ -63,15 +63,19 @@ class Talks(Forks):
             return False
         return action.calls[0][0] == talk.target and talk.target not in branch.stack
 
-    def _unasked(self, branch: Branch, action: Action | None, offered: bool) -> tuple[str, ...]:
-        decided = self._said(branch, action, offered)
+    def _unasked(
+        self, branch: Branch, action: Action | None, offered: bool, shut: Container[str]
+    ) -> tuple[str, ...]:
+        decided = self._said(branch, action, offered, shut)
         return () if decided is None else decided.unasked
 
-    def _plan_of(self, branch: Branch, action: Action, offered: bool) -> Plan | None:
-        said = self._said(branch, action, offered) if self.graph.conversations else None
-        return said or super()._plan_of(branch, action, offered)
+    def _plan_of(self, branch: Branch, action: Action, offered: bool, shut: Container[str]) -> Plan | None:
+        said = self._said(branch, action, offered, shut) if self.graph.conversations else None
+        return said or super()._plan_of(branch, action, offered, shut)
 
-    def _said(self, branch: Branch, action: Action | None, offered: bool) -> Plan | None:
+    def _said(
+        self, branch: Branch, action: Action | None, offered: bool, shut: Container[str]
+    ) -> Plan | None:
         """Decide where goes what `action` says in a conversation; None where it says nothing in one."""
         if type(action) is Invoke:
             if not self._is_turn(branch, action):
@@ -81,9 +85,10 @@ class Talks(Forks):
         talk = self.graph.conversations[branch.node]
         if not branch.turn or (type(action) is not EndConversation and self._has_turns_left(branch, talk)):
             return Plan(None, [talk], turn=True)
-        decided = plan(self.graph, branch, offered)
+        decided = plan(self.graph, branch, offered, shut)
         if decided.mode is not None or (branch.own is not None and branch.node in branch.own):
             return decided
+        # The conditions of the other side are judged when the value gets there.
         other = plan(self.graph, attrs.evolve(branch, node=talk.target), self._offers(talk.target))
         return Plan(None, [], over=talk.target) if other.targets else other
 
@@ -97,7 +102,7 @@ class Talks(Forks):
 
     def _talk(self, branch: Branch, action: Action | None) -> bool:
         """Carry out what `action` says in a conversation; False where it says nothing in one."""
-        decided = self._said(branch, action, branch.offered)
+        decided = self._said(branch, action, branch.offered, branch.closed)
         if decided is None:
             return False
         value: Any = action.calls[0][1] if type(action) is Invoke else getattr(action, "value", None)

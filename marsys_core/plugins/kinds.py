@@ -72,6 +72,7 @@ _ALL = (
     Kind(name="middleware", hook="marsys_middleware", plain=METHODS),
     Kind(name="command", hook="marsys_commands", plain=("target",)),
     Kind(name="rule", hook="marsys_rules", plain=("make",)),
+    Kind(name="expression", hook="marsys_expressions", plain=("compile",), called="expression language"),
     Kind(name="health check", hook="marsys_health_checks", plain=("check",)),
 )
 

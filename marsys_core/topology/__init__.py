@@ -7,6 +7,7 @@ from marsys_core.topology.limits import NO_LIMITS, Limits
 from marsys_core.topology.nodes import Dispatch, Edge, EdgePattern, Node, NodeKind
 from marsys_core.topology.patterns import Pattern
 from marsys_core.topology.policy import ConvergencePolicy
+from marsys_core.topology.reducers import Reducer
 from marsys_core.topology.topology import Topology
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "Node",
     "NodeKind",
     "Pattern",
+    "Reducer",
     "Topology",
 ]

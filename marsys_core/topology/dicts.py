@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from marsys_core.errors import TopologyError
+from marsys_core.topology.conditions import condition_name
 from marsys_core.topology.names import clip, refuse_unknown_fields
 from marsys_core.topology.nodes import MAX_TURNS, Edge, Node, NodeKind
 from marsys_core.topology.policy import ConvergencePolicy
@@ -79,6 +80,8 @@ def edge_to_dict(edge: Edge) -> dict[str, Any]:
         fields["pattern"] = edge.pattern.value
         if edge.max_turns != MAX_TURNS:
             fields["max_turns"] = edge.max_turns
+    if edge.condition is not None and "condition" not in edge.metadata:
+        fields["condition"] = condition_name(edge.condition)
     if edge.metadata:
         fields["metadata"] = _copied(edge.metadata)
     return fields

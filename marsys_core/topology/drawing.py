@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from marsys_core.topology.conditions import condition_name
 from marsys_core.topology.names import RESERVED, spelled
 from marsys_core.topology.nodes import Dispatch, Edge, Node, NodeKind
 from marsys_core.topology.text import workers
@@ -33,6 +34,8 @@ def draw_mermaid(nodes: Mapping[str, Node], edges: Iterable[Edge]) -> str:
                 ids[name] = f"n{len(ids)}"
                 lines.append(f'    {ids[name]}["{name} (unknown)"]')
         arrow = _mermaid_arrow(edge)
+        if edge.condition is not None:
+            arrow += f'|"{_condition(edge).replace("#", "#35;").replace(chr(34), "#quot;")}"|'
         lines.append(f"    {ids[edge.source]} {arrow} {ids[edge.target]}")
     return "\n".join(lines) + "\n"
 
@@ -80,6 +83,8 @@ def draw_text(nodes: Mapping[str, Node], edges: Iterable[Edge], rules: Iterable[
     leading: dict[str, list[str]] = {name: [] for name in nodes}
     for edge in edges:
         note = "" if edge.target in nodes else " (unknown)"
+        if edge.condition is not None:
+            note += f"  if {_condition(edge)}"
         leading.setdefault(edge.source, []).append(f"  {edge.arrow} {edge.target}{note}")
     lines: list[str] = []
     for name, targets in leading.items():
@@ -159,6 +164,13 @@ def _label(node: Node) -> str:
     if node.agent is not None and node.agent != node.name:
         words.append(f"agent {_safe(node.agent)}")
     return f"{node.name} ({', '.join(words)})" if words else node.name
+
+
+def _condition(edge: Edge) -> str:
+    """Return the condition on one line, without what a terminal could take for its own."""
+    assert edge.condition is not None  # the callers have looked
+    text = " ".join(condition_name(edge.condition).split())
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _safe(agent: str) -> str:

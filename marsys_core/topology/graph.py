@@ -48,6 +48,7 @@ class Graph:
         ends: The nodes with an edge to ``end``.
         asks: The nodes with an edge to ``user``.
         entries: The nodes at which a run begins, in order.
+        conditional: The nodes with a link that has a condition, and those links.
         exits: The nodes with an edge to ``end``; else those without an edge to another node than ``user``, the
             two sides of a conversation counting as one; else the entries. In the order of the definition.
 
@@ -64,6 +65,11 @@ class Graph:
         self._lay(edges)
         self.out: dict[str, tuple[Link, ...]] = {
             name: tuple(links.values()) for name, links in self._links.items()
+        }
+        self.conditional: dict[str, tuple[Link, ...]] = {
+            name: found
+            for name, links in self.out.items()
+            if (found := tuple([link for link in links if link.edge.condition is not None]))
         }
         self.ends: frozenset[str] = self._with_link_to(END)
         self.asks: frozenset[str] = self._with_link_to(USER)

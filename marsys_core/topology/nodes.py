@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import attrs
 
 from marsys_core.errors import TopologyError, nearest
+from marsys_core.topology.conditions import Condition, condition_of
 from marsys_core.topology.metadata import plain_metadata
 from marsys_core.topology.names import RESERVED, canonical, clip, is_gather
 from marsys_core.topology.policy import ConvergencePolicy
@@ -224,11 +225,13 @@ class Edge:
         pattern: ``"alternating"``, in any case, or an `EdgePattern`, for a conversation: plain content goes
             from each side to the other. None for an ordinary edge.
         max_turns: After how many turns, from 1, a conversation ends; 10 where it is not said.
-        metadata: Plain JSON data for whoever wrote the topology; the engine does not read it.
+        condition: Where it is false, the edge is not there for that step: an expression such as
+            ``"score < 0.8 and visits < 3"``, or a function of the facts. A bidirectional edge has it both ways.
+        metadata: Plain JSON data for whoever wrote the topology; the engine reads ``condition`` in it.
 
     Raises:
         TopologyError: A name that is none, a bidirectional edge or a conversation from a node to itself, one
-            that is both, or `max_turns` without the pattern.
+            that is both, `max_turns` without the pattern, or a condition that is none or on a conversation.
     """
 
     source: str = attrs.field(converter=canonical)
@@ -236,11 +239,14 @@ class Edge:
     bidirectional: bool = attrs.field(default=False, converter=_flag, kw_only=True)
     pattern: EdgePattern | None = attrs.field(default=None, converter=_pattern, kw_only=True)
     max_turns: int | None = attrs.field(default=None, converter=_turns, kw_only=True)
+    condition: Condition | None = attrs.field(default=None, kw_only=True)
     metadata: Mapping[str, Any] = attrs.field(
         factory=dict, converter=plain_metadata, kw_only=True, hash=False
     )
 
     def __attrs_post_init__(self) -> None:
+        if self.condition is not None or self.metadata:
+            object.__setattr__(self, "condition", condition_of(self.condition, self.metadata))
         if self.pattern is not None:
             self._check_conversation()
         elif self.max_turns is not None:
@@ -261,6 +267,12 @@ class Edge:
             msg = (
                 f"{self.source} <~> {self.target} goes both ways by itself, and no invocation along it is a call; "
                 "remove bidirectional, or the pattern"
+            )
+            raise TopologyError(msg)
+        if self.condition is not None:
+            msg = (
+                f"{self.source} <~> {self.target} is a conversation and has no condition: it goes on until its turns "
+                "are over or a side ends it; put the condition on an edge that leads to it, or out of it"
             )
             raise TopologyError(msg)
         if self.max_turns is None:

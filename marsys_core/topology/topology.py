@@ -10,6 +10,7 @@ import attrs
 
 from marsys_core.errors import TopologyError
 from marsys_core.topology import dicts, drawing, text, validation
+from marsys_core.topology.conditions import conditions_joined
 from marsys_core.topology.graph import Graph
 from marsys_core.topology.names import (
     RESERVED,
@@ -20,12 +21,13 @@ from marsys_core.topology.names import (
     unknown_nodes,
 )
 from marsys_core.topology.nodes import Dispatch, Edge, Node, NodeKind
+from marsys_core.topology.reducers import Reducer, reducers_from, reducers_to_dict
 from marsys_core.topology.rules import rule_from, rule_to_dict, rule_to_text
 
 __all__ = ["Topology"]
 
 _FORMS = (("nodes", "edges"), ("agents", "flows"))
-_KEYS = ("nodes", "edges", "agents", "flows", "entry_point", "rules")
+_KEYS = ("nodes", "edges", "agents", "flows", "entry_point", "rules", "state")
 
 
 class Topology:
@@ -41,6 +43,8 @@ class Topology:
         entry_point: Where a run begins if no edge out of ``start`` or ``user`` says so.
         rules: Texts such as ``"timeout(30)"``, mappings such as ``{"timeout": 30}``, or objects. What their
             names stand for is looked up when a run is put together.
+        state: How writes to keys of the shared state come together: for each key a reducer's name, a function
+            of the old value and the new one, or a dict of ``reducer`` and ``initial``.
 
     Raises:
         TopologyError: Something cannot be read; all such problems at once.
@@ -53,6 +57,7 @@ class Topology:
         *,
         entry_point: str | None = None,
         rules: Iterable[object] = (),
+        state: Mapping[str, object] | None = None,
     ) -> None:
         self._nodes: dict[str, Node] = {}
         self._edges: dict[tuple[str, str], Edge] = {}
@@ -62,7 +67,8 @@ class Topology:
         self._warnings: tuple[str, ...] = ()
         self._sound = False
         self._fingerprint: str | None = None
-        self._fill(nodes, edges, entry_point, rules, ("nodes", "edges"))
+        self._state: dict[str, Reducer] = {}
+        self._fill(nodes, edges, entry_point, rules, ("nodes", "edges"), state)
 
     @classmethod
     def of(cls, value: object) -> Topology:
@@ -70,7 +76,7 @@ class Topology:
 
         Args:
             value: A topology, which is returned as it is; a text; a list of texts and edges; or a mapping
-                with ``nodes`` and ``edges`` or with ``agents`` and ``flows``, and ``entry_point``.
+                with ``nodes`` and ``edges`` or with ``agents`` and ``flows``, ``entry_point`` and ``state``.
 
         Raises:
             TopologyError: It cannot be read.
@@ -106,11 +112,16 @@ class Topology:
             value.get("entry_point"),
             value.get("rules", ()),
             form,
+            value.get("state"),
         )
         return topology
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON data that `from_dict` reads."""
+        """Return everything as JSON data that `from_dict` reads.
+
+        A function, of the state or as a condition, appears as ``module:qualname``, which `from_dict` refuses:
+        it has to be given in Python.
+        """
         value: dict[str, Any] = {
             "nodes": [dicts.node_to_dict(node) for node in self._nodes.values()],
             "edges": [dicts.edge_to_dict(edge) for edge in self._edges.values()],
@@ -119,6 +130,8 @@ class Topology:
             value["entry_point"] = self._entry_point
         if self._rules:
             value["rules"] = [rule_to_dict(rule) for rule in self._rules]
+        if self._state:
+            value["state"] = reducers_to_dict(self._state)
         return value
 
     @property
@@ -156,6 +169,16 @@ class Topology:
         self._set_rules(rules, problems)
         if problems:
             raise _error(problems)
+        self._changed()
+
+    @property
+    def state(self) -> Mapping[str, Reducer]:
+        """How writes to keys of the shared state come together, by key; it takes what the argument takes."""
+        return MappingProxyType(self._state)
+
+    @state.setter
+    def state(self, value: Mapping[str, object]) -> None:
+        self._state = reducers_from(value)
         self._changed()
 
     @property
@@ -345,6 +368,7 @@ class Topology:
             edge = attrs.evolve(
                 edge,
                 bidirectional=edge.bidirectional or present.bidirectional,
+                condition=conditions_joined(present.condition, edge.condition, edge),
                 metadata={**present.metadata, **edge.metadata},
             )
         self._edges[pair] = edge
@@ -369,7 +393,13 @@ class Topology:
                 self._nodes[name] = attrs.evolve(node, dispatch=Dispatch.ALL)
 
     def _fill(
-        self, nodes: object, edges: object, entry_point: object, rules: object, keys: tuple[str, str]
+        self,
+        nodes: object,
+        edges: object,
+        entry_point: object,
+        rules: object,
+        keys: tuple[str, str],
+        state: object = None,
     ) -> None:
         problems: list[str] = []
         self._set_rules(rules, problems)
@@ -385,6 +415,8 @@ class Topology:
             _attempt(lambda edge: self._take(self._read(edge), declare=declare), value, path, problems)
         if entry_point is not None:
             _attempt(self._set_entry_point, entry_point, "$.entry_point", problems)
+        if state is not None:
+            _attempt(self._set_state, state, "", problems)
         if problems:
             raise _error(problems)
 
@@ -396,6 +428,9 @@ class Topology:
 
     def _set_entry_point(self, name: object) -> None:
         self._entry_point = canonical(name)
+
+    def _set_state(self, value: object) -> None:
+        self._state = reducers_from(value)
 
 
 def _needs_no_declaration(name: str) -> bool:

@@ -29,6 +29,7 @@ def problems(
     if not any(node.works for node in nodes.values()):
         yield "there is no agent; add one, for example with add_node"
     yield from _wrong_start_and_end(graph)
+    yield from _idle_conditions(graph, sound)
     yield from _wrong_entry_point(graph, entry_point)
     yield from _conversations(sound, nodes)
     yield from _unreachable(graph)
@@ -70,6 +71,24 @@ def _wrong_start_and_end(graph: Graph) -> Iterator[str]:
         for link in graph.out.get(door, ()):
             if not graph.nodes[link.target].works and link.target != START:
                 yield f"edge {door} -> {link.target}: a run begins at an agent; let {door!r} lead to one"
+
+
+def _idle_conditions(graph: Graph, edges: Sequence[Edge]) -> Iterator[str]:
+    """Conditions that nobody would ever judge."""
+    for edge in edges:
+        if edge.condition is None:
+            continue
+        link = graph.link(edge.source, edge.target)
+        if not graph.nodes[edge.source].works:
+            yield (
+                f"edge {edge} has a condition, and no step is taken at {edge.source!r} that could meet it; put the "
+                f"condition on an edge out of an agent"
+            )
+        elif link is not None and link.edge is not edge:
+            yield (
+                f"edge {edge} has a condition, but {link.edge} leads the same way and holds instead; put the "
+                f"condition there, or remove one of the two"
+            )
 
 
 def _wrong_entry_point(graph: Graph, entry_point: str | None) -> Iterator[str]:

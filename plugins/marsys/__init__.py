@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from marsys_core.messages import Message, Usage
     from marsys_core.models import ModelRequest, ModelResponse, Sampling
     from marsys_core.orchestra import Orchestra, Run
+    from marsys_core.orchestrator import Facts
     from marsys_core.plugins import PluginSettings
     from marsys_core.protocols.guard import GuardSubject
     from marsys_core.protocols.rule import Allow, Block, Modify, RuleFacts, Stop
@@ -79,6 +80,7 @@ _HOMES = {
     "marsys_core.messages": ("Message", "Usage"),
     "marsys_core.models": ("ModelRequest", "ModelResponse", "Sampling"),
     "marsys_core.orchestra": ("Orchestra", "Run"),
+    "marsys_core.orchestrator": ("Facts",),
     "marsys_core.plugins": ("PluginSettings",),
     "marsys_core.protocols.rule": ("Allow", "Block", "Modify", "RuleFacts", "Stop"),
     "marsys_core.protocols.guard": ("GuardSubject",),
@@ -112,6 +114,7 @@ __all__ = [
     "EdgePattern",
     "EndConversation",
     "ExecutionConfig",
+    "Facts",
     "Fail",
     "Failure",
     "Finish",

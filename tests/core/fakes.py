@@ -173,6 +173,7 @@ def run(
     max_threads: int = 40,
     middleware: Sequence[Any] = (),
     types: Sequence[type] = (),
+    state: Any = None,
     **config: Any,
 ) -> Ran:
     """Run `task` in an orchestra of its own; critical and recoverable errors are in the result.
@@ -192,6 +193,7 @@ def run(
                 agents=agents,
                 execution_config=settings,
                 context=context,
+                state=state,
                 session_id="s",
             )
 

@@ -12,6 +12,7 @@ import pytest
 from marsys.cache.plugin import CacheSettings
 from marsys.cli import process, team, team_agents, team_pools, team_topology
 from marsys.cli.group import marsys
+from marsys.expressions.plugin import ExpressionSettings
 from marsys.memory.plugin import WindowSettings
 from marsys.models.plugin import ExtractiveSettings, ScriptedSettings
 from marsys.search.plugin import SearchSettings
@@ -29,6 +30,7 @@ SETTINGS = {
     "models": [ExtractiveSettings, ScriptedSettings],
     "memory": [WindowSettings],
     "cache": [CacheSettings],
+    "expressions": [ExpressionSettings],
     "security": [InputSizeSettings],
 }
 

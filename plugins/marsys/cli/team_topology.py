@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["lay_out"]
 
 _PATH = "$.topology"
-_KEYS = ("flows", "edges", "nodes", "entry_point", "rules", "pattern")
+_KEYS = ("flows", "edges", "nodes", "entry_point", "rules", "pattern", "state")
 
 
 def lay_out(
@@ -25,8 +25,9 @@ def lay_out(
     """Make the topology of ``[topology]``; what is wrong is added to `problems`.
 
     It is written as ``flows``, a list of texts; as ``nodes`` and ``edges``, as `Topology.to_dict` makes them;
-    or as ``pattern`` with its arguments. ``[topology.nodes.NAME]`` sets fields of a node, and ``rules`` go with
-    all of them. A single agent needs no topology.
+    or as ``pattern`` with its arguments. ``[topology.nodes.NAME]`` sets fields of a node, ``[topology.state]``
+    says how writes to the shared state come together, and ``rules`` go with all of them. A single agent needs
+    no topology.
 
     Args:
         given: The table, or a text, or a list of texts.
@@ -42,6 +43,8 @@ def lay_out(
         _check(topology, agents, problems)
         if topology.rules and composition is not None:
             _check_rules(topology, composition, problems)
+        if composition is not None and topology.graph.conditional:
+            _check_conditions(topology, composition, problems)
     return topology
 
 
@@ -57,6 +60,7 @@ def _topology(
     table = dict(problems.table(given, _PATH))
     flags = table.pop("nodes") if isinstance(table.get("nodes"), dict) else {}
     entry_point, rules = table.pop("entry_point", None), table.pop("rules", ())
+    state = table.pop("state", None)
     if "pattern" in table:
         topology = _of_pattern(table, composition, problems)
     else:
@@ -70,6 +74,8 @@ def _topology(
         _attempt(lambda: setattr(topology, "entry_point", entry_point), at(_PATH, "entry_point"), problems)
     path = at(_PATH, "rules")
     _attempt(lambda: setattr(topology, "rules", rules), path, problems, instead_of="$.rules")
+    if state is not None:
+        _attempt(lambda: setattr(topology, "state", state), _PATH, problems, instead_of="$")
     return topology
 
 
@@ -172,6 +178,14 @@ def _check_rules(topology: Topology, composition: Composition, problems: Problem
     found = lay_rules(topology, lambda name: composition.item("rule", name)).problems
     if found:
         problems.take(ConfigError("", found), at(_PATH, "rules"), instead_of="$.rules")
+
+
+def _check_conditions(topology: Topology, composition: Composition, problems: Problems) -> None:
+    """See that the conditions of its edges can be read."""
+    from marsys_core.engine.conditions import condition_problems
+
+    for problem in condition_problems(topology.edges, composition):
+        problems.add(problem.partition(" @ $.edges[")[0], _PATH)
 
 
 def _why_unused(name: str) -> str:

@@ -18,7 +18,7 @@ from marsys_core.messages import ToolCall
 from marsys_core.models import ModelRequest
 from marsys_core.protocols.rule import Block, Modify, RuleFacts, Stop
 from marsys_core.tools import tool
-from marsys_core.topology import ConvergencePolicy, Limits, Node, Topology
+from marsys_core.topology import ConvergencePolicy, Edge, Limits, Node, Topology
 from tests.core.fakes import FakeModel, Reply, bare, call, invoking
 
 __all__ = ["CORPUS", "Books", "Workflow"]
@@ -586,3 +586,22 @@ def _(books: Books) -> Mapping[str, Any]:
 )
 def _(books: Books) -> Mapping[str, Any]:
     return {"A": [_asks("B", "C"), "a"], "B": Fail("no"), "C": _sleeper(books, 1)}
+
+
+@workflow(
+    "state and conditions",
+    [
+        "A -> [B, C] -> D",
+        Edge("D", "A", condition=lambda facts: facts.visits < 2),
+        Edge("D", "end", condition=lambda facts: facts.visits >= 2),
+    ],
+    nodes=["A", "B", "C", "D"],
+)
+def _(books: Books) -> Mapping[str, Any]:
+    async def writing(prompt: Any, context: Any) -> str:
+        async with books.visit():
+            context.state[f"{context.branch_id} {context.node}"] = context.step
+            await trio.lowlevel.checkpoint()
+        return str(len(context.state))
+
+    return dict.fromkeys("ABCD", writing)

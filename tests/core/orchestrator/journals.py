@@ -11,7 +11,9 @@ import attrs
 from marsys_core import events as e
 from marsys_core.actions import AskUser, Content, EndConversation, Finish, Invoke, Return
 from marsys_core.events import Event, identity
-from marsys_core.orchestrator import Branch, Contribution, Join, Person, RunState
+from marsys_core.orchestrator import Branch, Contribution, Frame, Join, Person, RunState
+from marsys_core.orchestrator.shared import Cell
+from marsys_core.orchestrator.writes import Entry
 from marsys_core.values import JoinInput
 
 __all__ = ["Ledger", "journal", "snapshot"]
@@ -52,6 +54,14 @@ def plain(value: Any) -> Any:
             return set(value)
         case dict():
             return {key: plain(inner) for key, inner in value.items()}
+        case Frame():
+            return {key: plain(inner) for key, inner in value.contents().items()}
+        case Cell():
+            return ("cell", value.value(lambda inner: inner))
+        case Entry():
+            return (value.write, value.branch, value.node)
+        case tuple():
+            return tuple(plain(inner) for inner in value)
         case Event():
             return identity(value)
         case Person():

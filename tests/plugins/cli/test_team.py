@@ -747,3 +747,28 @@ def test_a_schema_is_a_table_and_needs_what_checks_it(team: Write) -> None:
     told = refused(team, wrong.replace('"object"', "{}"), knobs=Knobs(names=("no:schema",)))
     assert told.startswith("  - the schema cannot be checked: there is no schema checker provider.")
     assert told.endswith("@ $.agents.A.output_schema")
+
+
+def test_a_team_file_declares_state_and_conditions(team: Write) -> None:
+    found = load(
+        team,
+        PAIR + '[topology]\nedges = ["A -> B", { source = "B", target = "A", condition = "visits < 3" }]\n'
+        '[topology.state]\nnotes = "append"\ntotal = { reducer = "add", initial = 0 }',
+    )
+    assert found.topology.edges[1].condition == "visits < 3"
+    assert found.topology.to_dict()["state"] == {
+        "notes": {"reducer": "append", "initial": []},
+        "total": {"reducer": "add", "initial": 0},
+    }
+
+
+def test_a_wrong_state_and_a_condition_that_cannot_be_read_are_told(team: Write) -> None:
+    said = refused(team, PAIR + '[topology]\nflows = ["A -> B"]\n[topology.state]\nnotes = "apend"')
+    assert "no reducer is called 'apend'" in said
+    assert "@ $.topology.state['notes']" in said
+    edges = 'edges = ["A -> B", { source = "B", target = "A", condition = "lambda: 1" }]'
+    said = refused(team, PAIR + f"[topology]\n{edges}")
+    assert (
+        "edge B -> A: the condition 'lambda: 1' cannot be read: a lambda is not allowed (character 1) @ $.topology"
+        in said
+    )

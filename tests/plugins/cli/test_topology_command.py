@@ -62,3 +62,10 @@ def test_a_file_with_an_arrow_in_its_name_is_a_file(call: Call, tmp_path: Path) 
     path = tmp_path / "A->B.toml"
     path.write_text('[agents.X]\nmodel = "extractive"')
     assert call("topology", str(path)).out == "X\n"
+
+
+def test_conditions_are_drawn(call: Call, team: Write) -> None:
+    edges = 'edges = ["A -> B", { source = "B", target = "A", condition = "visits < 3" }]'
+    text = TEAM.partition("[topology]")[0] + f"[topology]\n{edges}\n"
+    assert call("topology", team(text)).out == "A\n  -> B\nB\n  -> A  if visits < 3\n"
+    assert '-->|"visits < 3"|' in call("topology", team(text), "--format", "mermaid").out
