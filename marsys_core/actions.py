@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -93,6 +94,41 @@ def _readable(given: Mapping[Any, Any]) -> dict[Any, Any]:
     return policy
 
 
+_LIMITS = ("max_steps", "max_tokens", "max_cost", "max_tool_calls")
+
+
+def _budget(value: Any) -> Any:
+    """Return a share of a budget: limits by name, or a fraction of what is left."""
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if 0 < value <= 1:
+            return float(value)
+        msg = f"a budget that is a fraction lies above 0 and is at most 1, not {shown(value)}"
+        raise ValueError(msg)
+    if not isinstance(value, Mapping):
+        msg = (
+            f"budget is a fraction of what is left, or a mapping of {', '.join(_LIMITS)}, not {shown(value)}"
+        )
+        raise TypeError(msg)
+    for limit, most in value.items():
+        _check_share(limit, most)
+    return dict(value)
+
+
+def _check_share(limit: Any, most: Any) -> None:
+    if limit not in _LIMITS:
+        from marsys_core.errors import nearest
+
+        msg = f"no limit of a budget is called {shown(limit)}; there are: {', '.join(_LIMITS)}."
+        raise ValueError(msg + nearest(str(limit), _LIMITS))
+    kinds: Any = int | float if limit == "max_cost" else int
+    if isinstance(most, bool) or not isinstance(most, kinds) or not 0 <= most < math.inf:
+        noun = "number" if limit == "max_cost" else "whole number"
+        msg = f"{limit} of a budget is a {noun} from 0, not {shown(most)}"
+        raise ValueError(msg)
+
+
 def _reason(value: Any) -> str | BaseException:
     if isinstance(value, str | BaseException):
         return value
@@ -115,16 +151,20 @@ class Invoke(Action):
         policy: For a fork, the convergence policy: an object, a float, ``"all"``, ``"majority"``, ``"any"``,
             or a mapping of its fields.
         replies: Set by the engine for agents that act by tool calls.
+        budget: For a fork, or with ``wait=False``: what all its children may spend together, with everything
+            below them. A mapping of ``max_steps``, ``max_tokens``, ``max_cost`` and ``max_tool_calls``, or a
+            fraction, above 0 and at most 1, of what is left to this agent. It spends from the agent's own.
 
     Raises:
         TypeError: What is given is none of these.
-        ValueError: There are no calls.
+        ValueError: There are no calls, or a budget that is none.
     """
 
     calls: tuple[tuple[str, Any], ...] = attrs.field(converter=_calls)
     wait: bool = attrs.field(default=True, converter=_wait)
     policy: Any = attrs.field(default=None, kw_only=True, converter=_policy)
     replies: Replies = attrs.field(default=(), kw_only=True, repr=False)
+    budget: float | Mapping[str, float] | None = attrs.field(default=None, kw_only=True, converter=_budget)
 
     @property
     def asks(self) -> bool:

@@ -106,6 +106,11 @@ _limit = _expect(
     lambda value: _is(value, int | float) and 0 < value <= _MOST,
     optional=True,
 )
+_cost = _expect(
+    "a number above 0, at most 1e9",
+    lambda value: _is(value, int | float) and 0 < value <= _MOST,
+    optional=True,
+)
 _any_whole = _expect("a whole number", lambda value: _is(value, int), optional=True)
 
 
@@ -233,6 +238,13 @@ class ExecutionConfig:
     max_tool_rounds: int = _setting(
         50, "times that a model and its tools take turns in one step", _whole(1), "rounds"
     )
+    max_tokens: int | None = _setting(
+        None, "input and output of all model calls", _whole(1, optional=True), "tokens"
+    )
+    max_cost: float | None = _setting(
+        None, "cost of all model calls, in the currency that the models report", _cost
+    )
+    max_tool_calls: int | None = _setting(None, "tool calls", _whole(0, optional=True), "calls")
     max_parallel_branches: int | None = _setting(
         None, "steps that are running at a time", _whole(1, optional=True), "steps"
     )

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
+
 if TYPE_CHECKING:
     from marsys_core.actions import Action, Invoke
+    from marsys_core.agents import Team
     from marsys_core.engine.state import SharedState
     from marsys_core.memory import ConversationMemory
     from marsys_core.messages import Message, ToolCall
@@ -14,7 +17,29 @@ if TYPE_CHECKING:
     from marsys_core.orchestrator import Offer
     from marsys_core.tools import Tool
 
-__all__ = ["Context"]
+__all__ = ["Budget", "Context"]
+
+
+@attrs.frozen(kw_only=True)
+class Budget:
+    """What is left of a run's limits for one of its steps, at one moment; None where there is no limit.
+
+    Of several limits, those of a share, of the run, and of the run that it is nested in, the smallest counts.
+    What is set aside for model calls that are under way is not left.
+
+    Args:
+        steps: Steps that may still be taken.
+        tokens: Tokens that may still be used.
+        cost: What may still be spent, in the currency that the models report.
+        tool_calls: Tool calls that may still be made.
+        seconds: Until the first deadline: the step's, the branch's, the run's, or one round it.
+    """
+
+    steps: int | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    tool_calls: int | None = None
+    seconds: float | None = None
 
 
 class Context(Protocol):
@@ -37,6 +62,7 @@ class Context(Protocol):
         offered: What this agent may do besides answering.
         memory: The agent's conversation along this branch.
         state: What the agents of the run share: ``state[key] = value`` writes.
+        budget: What is left to it of the run's limits at this moment.
     """
 
     task: Any
@@ -67,6 +93,10 @@ class Context(Protocol):
 
         A write counts once the step has ended well. Lists and dicts that are read cannot be changed in place.
         """
+
+    @property
+    def budget(self) -> Budget:
+        """What is left to it of the run's limits at this moment."""
 
     def __getitem__(self, key: str) -> Any: ...
 
@@ -128,4 +158,14 @@ class Context(Protocol):
         """Run the calls of one reply side by side; return their results as messages, in order.
 
         What goes wrong is a result too, so that the model can mend it.
+        """
+
+    async def run_team(self, team: Team, task: Any) -> Any:
+        """Let `team` work on `task` in a run of its own, as part of this step; return its final response.
+
+        Raises:
+            AgentError: The team came to no answer.
+            CriticalError: It failed for a cause that no agent can mend.
+            RecoverableError: It failed for a passing cause.
+            LimitError: Runs are nested too deeply.
         """

@@ -3,13 +3,15 @@
 Status lines, traces, metrics, audit, debugging and replay are readers of this stream. An event's identity
 is `(branch, n)`, n counted within the branch, so that it does not depend on how branches interleaved;
 `cause` is the id of the event that led to it. `seq` and `time` (seconds since the run started) only say
-where it lies in this journal. Two journals are equal if they are equal sorted by id, without both.
+where it lies in this journal, and `run_id` in whose. Two journals are equal if
+they are equal sorted by id, without these.
 
 An entry holds what changed, not all there is. Instances are immutable by rule once they are appended.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -46,6 +48,9 @@ __all__ = [
     "StepStarted",
     "StepSteered",
     "Stuck",
+    "TeamFailed",
+    "TeamFinished",
+    "TeamStarted",
     "ToolFailed",
     "ToolFinished",
     "ToolStarted",
@@ -63,13 +68,17 @@ _NOWHERE: EventId = ("", -1)
 
 @attrs.define(eq=False)
 class Event:
-    """What all events have. The branch of an event of the run itself is ``""``."""
+    """What all events have. The branch of an event of the run itself is ``""``.
+
+    `seq`, `time` and `run_id` are set when it is recorded; before that it has no `run_id`.
+    """
 
     branch: str
     n: int
     cause: EventId
     seq: int = attrs.field(default=-1, init=False)
     time: float = attrs.field(default=0.0, init=False)
+    run_id: str = attrs.field(init=False, repr=False)
 
     @property
     def id(self) -> EventId:
@@ -83,6 +92,8 @@ class RunStarted(Event):
 
     `given` are the messages that agents began with, by name: those of a session, or of the caller.
     `state` is what the shared state begins with; None where there is none.
+    `parent` is the call that a nested run is, ``(run id, branch, step, call id)``, and None otherwise. `budget`
+    are the limits on what its calls may spend, where there are any.
     """
 
     run_id: str
@@ -97,6 +108,8 @@ class RunStarted(Event):
     given: dict[str, Any] = attrs.field(factory=dict)
     format: int = 1
     state: dict[str, Any] | None = None
+    parent: tuple[str, str, int, str] | None = None
+    budget: Mapping[str, float] | None = None
 
 
 @attrs.define(eq=False)
@@ -159,7 +172,8 @@ class BranchForked(Event):
 
     `meeting` is None where nothing meets: in a fork by plain content with no way back, and for several
     entries that end apart. `calls` are `(node, value)`; `first` is the index of the first child; `asked`
-    are nodes that count as asked without a call of their own.
+    are nodes that count as asked without a call of their own. `budget` are the limits on what all children
+    together may spend, where they were given a share.
     """
 
     fork: int
@@ -173,6 +187,7 @@ class BranchForked(Event):
     plain: bool = False
     fresh: bool = False
     asked: tuple[str, ...] = ()
+    budget: Mapping[str, float] | None = None
 
 
 @attrs.define(eq=False)
@@ -377,7 +392,10 @@ class ModelReplied(Event):
 
 @attrs.define(eq=False)
 class ModelFailed(Event):
-    """A model call went wrong; `retryable` says whether another attempt makes sense."""
+    """A model call went wrong; `retryable` says whether another attempt makes sense.
+
+    `usage` is what it counts for in a budget all the same.
+    """
 
     node: str
     model: str
@@ -385,6 +403,7 @@ class ModelFailed(Event):
     kind: str
     retryable: bool
     duration: float
+    usage: Usage | None = None
 
 
 @attrs.define(eq=False)
@@ -417,6 +436,47 @@ class ToolFailed(Event):
     tool: str
     call_id: str
     error: str
+    duration: float
+
+
+@attrs.define(eq=False)
+class TeamStarted(Event):
+    """A step began a nested run: `team` works on `task`, in the run with the id `inner`."""
+
+    node: str
+    team: str
+    call_id: str
+    inner: str
+    task: Any
+
+
+@attrs.define(eq=False)
+class TeamFinished(Event):
+    """A nested run came to a result; what it spent counts in this run, too."""
+
+    node: str
+    team: str
+    call_id: str
+    inner: str
+    result: Any
+    steps: int
+    usage: Usage
+    tool_calls: int
+    duration: float
+
+
+@attrs.define(eq=False)
+class TeamFailed(Event):
+    """A nested run failed or was cancelled; what it spent until then counts in this run, too."""
+
+    node: str
+    team: str
+    call_id: str
+    inner: str
+    error: str
+    steps: int
+    usage: Usage
+    tool_calls: int
     duration: float
 
 

@@ -125,7 +125,8 @@ def shown(value: object, limit: int = 80) -> str:
 class Usage:
     """What a model call, a step or a run cost, in tokens. Addition sums two of them.
 
-    `input_tokens` includes `cached_tokens`, and `output_tokens` includes `reasoning_tokens`.
+    `input_tokens` includes `cached_tokens`, and `output_tokens` includes `reasoning_tokens`. `cost` is in the
+    currency of whoever reports it; models of one run should agree on one.
     """
 
     input_tokens: int = 0
@@ -133,6 +134,7 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     model_calls: int = 0
+    cost: float = 0.0
 
     @property
     def total_tokens(self) -> int:
@@ -146,6 +148,7 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.model_calls + other.model_calls,
+            self.cost + other.cost,
         )
 
 

@@ -125,14 +125,26 @@ class Capabilities:
     """What a model says it can do.
 
     The engine refuses to ask for tools or an output schema where it cannot, and puts the output schema of an
-    agent into its instruction; `streaming` and `images` are for
-    whoever chooses a model.
+    agent into its instruction; `streaming` and `images` are for whoever chooses a model. What else it says is for
+    budgets, which set aside what a call may come to before it is made.
+
+    Args:
+        tools: It can call tools.
+        output_schema: It can be held to a JSON Schema.
+        streaming: It can answer in pieces.
+        images: It can be shown images.
+        max_output_tokens: The longest answer, in tokens; None where that is not known.
+        input_price: What a million tokens of input cost; None where that is not known.
+        output_price: What a million tokens of output cost, in the same currency.
     """
 
     tools: bool = True
     output_schema: bool = False
     streaming: bool = False
     images: bool = False
+    max_output_tokens: int | None = None
+    input_price: float | None = None
+    output_price: float | None = None
 
 
 @runtime_checkable
@@ -141,7 +153,8 @@ class Model(Protocol):
 
     `generate` may be called from many tasks at once and keeps no state between calls that a caller could
     notice. It checkpoints, and it can be cancelled at any time without a leak. It raises `ModelError` and
-    nothing else. A model without `capabilities` is asked for anything.
+    nothing else. A model without `capabilities` is asked for anything. One that can count has a plain method
+    ``count_tokens(request) -> int``, the tokens of a request's input, for runs with a budget.
     """
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 import trio
 
 from marsys_core.agents.registry import current_lease, inside_run
-from marsys_core.errors import Cancelled, ConfigError, LifecycleError, TopologyError, UnknownName
+from marsys_core.errors import Cancelled, ConfigError, LifecycleError, UnknownName
 from marsys_core.options import Agents, RunOptions, agents_by_name, checked, instance_of, usable_channel
 
 if TYPE_CHECKING:
@@ -387,20 +387,14 @@ async def run_agent(agent: BaseAgent, task: Any, options: RunOptions, output_typ
     """Run one agent alone; every error is in the result."""
     import attrs
 
+    from marsys_core.agents.team import single
     from marsys_core.config import ExecutionConfig
-    from marsys_core.topology import Node, NodeKind, Topology
 
     config = attrs.evolve(options.get("execution_config") or ExecutionConfig(), raise_errors=False)
-    try:
-        node: Node | None = Node(agent.name)
-    except TopologyError:  # an agent's name is free; a node's is not
-        node = None
-    if node is None or node.kind is not NodeKind.AGENT:  # start, end, user
-        node = Node("agent", agent=agent.name)
     others = agents_by_name(options.pop("agents", None))
     options["agents"] = {**others, agent.name: agent}
     options["execution_config"] = config
-    return await Orchestra.run(task, Topology(nodes=[node]), output_type=output_type, **options)
+    return await Orchestra.run(task, single(agent), output_type=output_type, **options)
 
 
 async def auto_run_agent(agent: BaseAgent, task: Any, options: RunOptions) -> RunResult:

@@ -60,7 +60,8 @@ ROOMS = {
     },
     "": {"plugins", "hookspecs", "errors", "config"},  # marsys_core/__init__.py
 }
-UPWARD = {("agents", "orchestra")}  # `agent.run` and `agent.auto_run`, when called
+# `agent.run`, `agent.auto_run` and `team.run`, when called; a `Team` reads its agents as a run does.
+UPWARD = {("agents", "orchestra"), ("agents", "options")}
 
 ACTING_LATER: dict[str, str] = {}
 

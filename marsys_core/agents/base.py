@@ -164,6 +164,21 @@ class BaseAgent:
 
         return await auto_run_agent(self, task, options)
 
+    def as_tool(self, name: str | None = None, description: str | None = None) -> Tool:
+        """Return a tool that gives this agent a request, alone, in a nested run, and returns its answer.
+
+        Args:
+            name: What models call it; by default the agent's name, with ``_`` for what a tool's name cannot have.
+            description: What models are told; by default the agent's description.
+
+        Raises:
+            ConfigError: A name that no tool can have.
+        """
+        from marsys_core.agents.team import Team, single
+
+        team = Team(single(self), {self.name: self}, name=self.name, description=self.description)
+        return team.as_tool(name, description)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, 'name', None)!r}>"
 

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from marsys_core import events as e
+from marsys_core.engine.budget import Hold, count_tools, within_budget
 from marsys_core.engine.people import approved
 from marsys_core.engine.processes import run_in_process
 from marsys_core.engine.threads import run_in_thread
@@ -105,9 +106,13 @@ def _unable(model: Any, request: ModelRequest) -> str:
     )
 
 
-async def attempt_model(step: Step, model: Any, request: ModelRequest, attempt: int = 1) -> ModelResponse:
-    """Ask `model` once, within its limit, and record it."""
+async def attempt_model(
+    step: Step, model: Any, request: ModelRequest, attempt: int = 1, hold: Hold | None = None
+) -> ModelResponse:
+    """Ask `model` once, within its limit, and record it; `hold` is what was set aside in a budget."""
     run, branch, name = step.run, step.branch, model.name
+    if hold is None and branch.share is not None:
+        return await within_budget(step, model, request, attempt)
     tools = len(request.tools)
     if (tools or request.output_schema is not None) and (cannot := _unable(model, request)):
         msg = f"model {name!r} cannot {cannot}, and was asked to"
@@ -125,12 +130,15 @@ async def attempt_model(step: Step, model: Any, request: ModelRequest, attempt: 
         _check_response(name, response)
     except Exception as error:
         failure = _as_model_error(error, name)
-        _model_failed(step, name, failure, trio.current_time() - started)
+        lost = None if hold is None else hold.lost(failure)
+        _model_failed(step, name, failure, trio.current_time() - started, lost)
         step.call_error = failure
         if failure is error:
             raise
         raise failure from error
     usage = response.usage
+    if hold is not None:
+        usage = hold.spent(usage)
     if not usage.model_calls:  # a model tells tokens; that it was called is known here
         usage = attrs.evolve(usage, model_calls=1)
     step.usage = usage if step.usage is None else step.usage + usage
@@ -141,7 +149,7 @@ async def attempt_model(step: Step, model: Any, request: ModelRequest, attempt: 
     run.record(
         e.ModelReplied(
             branch.id, branch.n, step.cause, step.node, name, content, calls,
-            response.finish_reason.value, response.usage, trio.current_time() - started,
+            response.finish_reason.value, response.usage if hold is None else usage, trio.current_time() - started,
         )
     )  # fmt: skip
     return response
@@ -183,12 +191,16 @@ def _as_model_error(error: Exception, name: str) -> MarsysError:
     return ModelError(msg, kind=ModelErrorKind.NETWORK if network else ModelErrorKind.MALFORMED)
 
 
-def _model_failed(step: Step, name: str, error: MarsysError, duration: float) -> None:
+def _model_failed(step: Step, name: str, error: MarsysError, duration: float, lost: Usage | None) -> None:
     kind = error.kind.value if isinstance(error, ModelError) else type(error).__name__
     retryable = error.retryable if isinstance(error, ModelError) else isinstance(error, ModelTimeout)
     branch = step.branch
+    if lost is not None:
+        step.usage = lost if step.usage is None else step.usage + lost
     step.run.record(
-        e.ModelFailed(branch.id, branch.n, step.cause, step.node, name, str(error), kind, retryable, duration)
+        e.ModelFailed(
+            branch.id, branch.n, step.cause, step.node, name, str(error), kind, retryable, duration, lost
+        )
     )
 
 
@@ -196,11 +208,15 @@ async def call_tools(step: Step, calls: tuple[ToolCall, ...]) -> list[Message]:
     """Run the calls of one reply side by side; the results come in the order of the calls."""
     if not calls:
         return []
+    if step.branch.share is not None and (known := [c.name for c in calls if c.name in step.prepared.tools]):
+        count_tools(step, known)
     if len(calls) == 1:
         return [await _result_message(step, calls[0])]
     results: list[Message | None] = [None] * len(calls)
     # Each call has its places in the journal reserved, so that the record does not depend on which ends first.
     places = _places(step, calls)
+    if step.prepared.team_tools:
+        step.reserve_teams(calls)
 
     failures: dict[int, Exception] = {}
 
@@ -242,6 +258,8 @@ async def _result_message(step: Step, call: ToolCall, at: int | None = None) -> 
         tool = step.tool(call.name)
     except UnknownName as error:
         return Message("tool", str(error), tool_call_id=call.id, name=call.name, is_error=True)
+    if step.branch.share is not None:
+        count_tools(step, (tool.name,))
     try:
         result = await call_tool(step, tool, call.arguments, call.id, at)
     except (CriticalError, RecoverableError):

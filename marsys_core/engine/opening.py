@@ -158,6 +158,7 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
         answer=request.answer,
         journal=MemoryJournal(engine.converter),
         layers=engine.layers(config),
+        origin=(orchestra, request),
         sinks=() if engine.sinks is None else (engine.sinks,),
         opening=Opening.of(
             agents=prepared,

@@ -12,6 +12,7 @@ import attrs
 from marsys_core.agents import Agent
 from marsys_core.agents.loop import work
 from marsys_core.agents.pool import AgentPool
+from marsys_core.agents.team import is_team_tool
 from marsys_core.engine.checks import Checks, prepare_checks
 from marsys_core.engine.leases import Leases
 from marsys_core.errors import ConfigError, PluginError, UnknownName
@@ -53,6 +54,7 @@ class Prepared:
     contract: Contract | None = None
     checks: Checks | None = None
     system: str | None = None
+    team_tools: frozenset[str] = frozenset()
     _specs: Sequence[ToolSpec] | None = None
 
     @property
@@ -101,6 +103,7 @@ async def _resolved(agent: BaseAgent, engine: Engine) -> Prepared:
         model = await engine.model(model)
     elif model is not None:
         model = usable_model(model, f"the model of agent {agent.name!r}")
+    tools = await _tools(agent, engine) if agent.tools else {}
     traits = _TRAITS[bool(agent.accepts_notes), bool(agent.acts_by_tools)]
     return Prepared(
         agent=agent,
@@ -113,13 +116,14 @@ async def _resolved(agent: BaseAgent, engine: Engine) -> Prepared:
         given_model=agent.model,
         calls_tools=getattr(getattr(model, "capabilities", None), "tools", True),
         given_tools=agent.tools,
-        tools=await _tools(agent, engine) if agent.tools else {},
+        tools=tools,
         memory=None if agent.memory is None else await engine.get("memory", agent.memory),
         history=agent.history,
         memory_scope=agent.memory_scope,
         leases=leases,
         contract=agent.contract,
         checks=None if agent.contract is None else await _checks(agent, agent.contract, engine),
+        team_tools=frozenset([name for name, each in tools.items() if is_team_tool(each)]),
     )
 
 

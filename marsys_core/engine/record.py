@@ -41,6 +41,7 @@ class Recorder:
     engine: Engine
     config: ExecutionConfig
     journal: MemoryJournal
+    run_id: str
     orchestrator: Orchestrator = attrs.field(init=False)
     sinks: tuple[Sinks, ...] = ()
     news: trio.Event | None = None
@@ -55,6 +56,7 @@ class Recorder:
         events = self.journal.events
         event.seq = len(events)
         event.time = trio.current_time() - self.began
+        event.run_id = self.run_id
         events.append(event)
         for sinks in self.sinks:
             sinks.emit(event)

@@ -19,6 +19,7 @@ from marsys_core.engine.clocks import Clock
 from marsys_core.engine.deadlines import Deadlines
 from marsys_core.engine.people import People
 from marsys_core.engine.rulebook import Asked, Rulebook
+from marsys_core.engine.slots import Slots
 from marsys_core.engine.turns import Turns
 from marsys_core.errors import Cancelled, GuardRefused, RunTimeout
 from marsys_core.orchestrator import (
@@ -62,7 +63,6 @@ class RunShell(Turns):
     _detached: dict[str, trio.CancelScope] = attrs.field(factory=dict)
     _idle: trio.Event | None = None
     _crash: BaseException | None = None
-    _slots: trio.Semaphore | None = None
 
     def __attrs_post_init__(self) -> None:
         self.orchestrator = Orchestrator(
@@ -83,7 +83,7 @@ class RunShell(Turns):
             self.orchestrator.admits = self._misfit
         limit = self.config.max_parallel_branches if self.config.allow_parallel else 1
         if limit is not None:
-            self._slots = trio.Semaphore(limit)
+            self.slots = Slots(limit)
         self._deadlines = Deadlines.of(self.config, self.limits)
 
     def _rulebook(self, points: Mapping[str, Asked]) -> Rulebook:
@@ -155,6 +155,7 @@ class RunShell(Turns):
             wall_time=time.time(),
             given=self._given(),
             state=self.state,
+            parent=None if self.nested is None else self.nested.parent,
         )
         self._tasks[ROOT] = None
         self._accept(commands)
@@ -260,10 +261,10 @@ class RunShell(Turns):
         while True:
             command = mail.pop(branch.id, None)
             if command is not None:
-                if self._slots is None:
+                if self.slots is None:
                     await self._step(branch, command)
                 else:
-                    async with self._slots:
+                    async with self.slots:
                         await self._step(branch, command)
             elif branch.phase is Phase.WAITING:
                 await self._wait_for_answer(branch)

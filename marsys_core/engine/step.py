@@ -11,6 +11,7 @@ import trio
 from marsys_core.actions import Action, AskUser, Content, EndConversation, Finish, Invoke, Return
 from marsys_core.agents.reserved import reserved_specs
 from marsys_core.agents.shaping import instructed, shaped_specs
+from marsys_core.engine.budget import count_tools
 from marsys_core.engine.calls import ToolRun, attempt_model, call_model, call_tool, call_tools
 from marsys_core.engine.state import SharedState
 from marsys_core.errors import ConfigError, LifecycleError, UnknownName
@@ -23,8 +24,11 @@ from marsys_core.tools import Tool
 from marsys_core.values import JoinInput, render
 
 if TYPE_CHECKING:
+    from marsys_core.agents import Team
+    from marsys_core.context import Budget
     from marsys_core.engine.history import Transcript
     from marsys_core.engine.prepared import Prepared
+    from marsys_core.engine.slots import Leave
     from marsys_core.engine.turns import Turns
 
 __all__ = ["Step", "ToolPlace"]
@@ -47,6 +51,8 @@ class Step:
     scope: trio.CancelScope | None = None
     _asking: int = 0
     _left: float = 0.0
+    leave: Leave | None = None
+    team_places: dict[str, int] | None = None
     _log: ConversationLog | None = None
     _memory: ConversationMemory | None = None
     _base: int = 0
@@ -335,6 +341,8 @@ class Step:
 
     async def call_tool(self, name: str, /, **arguments: Any) -> Any:
         self._check_open()
+        if self.branch.share is not None:
+            count_tools(self, (self.tool(name).name,))
         return await call_tool(
             self, self.tool(name), arguments, f"{self.branch.id}:{self.step}:{self.branch.n}"
         )
@@ -347,8 +355,30 @@ class Step:
         """Return what the tool of `call` is told of where it runs."""
         return ToolPlace(
             self.run_id, self.branch.id, self.branch.node, self.branch.steps, call.call_id, self.task,
-            self.run.deps,
+            self.run.deps, self,
         )  # fmt: skip
+
+    # -- nested runs ---------------------------------------------------------------------------
+
+    @property
+    def budget(self) -> Budget:
+        from marsys_core.engine.nested import budget_of
+
+        return budget_of(self)
+
+    async def run_team(self, team: Team, task: Any) -> Any:
+        from marsys_core.engine.nested import run_team
+
+        self._check_open()
+        return await run_team(self, team, task)
+
+    def reserve_teams(self, calls: Sequence[ToolCall]) -> None:
+        """Give the nested runs of the calls of one reply their places in the journal, in the order of the calls."""
+        self.team_places = {}
+        for call in calls:
+            if call.name in self.prepared.team_tools:
+                self.team_places[call.id] = self.branch.n
+                self.branch.n += 2
 
     # -- values --------------------------------------------------------------------------------
 
@@ -390,4 +420,11 @@ class ToolPlace:
     step: int
     call_id: str
     task: Any
-    deps: Any = None
+    deps: Any
+    _caller: Step = attrs.field(repr=False, eq=False)
+
+    async def run_team(self, team: Team, task: Any) -> Any:
+        """Let `team` work on `task` in a run of its own, as part of this call."""
+        from marsys_core.engine.nested import run_team
+
+        return await run_team(self._caller, team, task, self.call_id)

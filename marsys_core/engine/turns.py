@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import trio
 
 from marsys_core import events as e
 from marsys_core.actions import Action, Content, Malformed, read_action
+from marsys_core.engine.budget import Purse
 from marsys_core.engine.calls import StepCall
 from marsys_core.engine.deadlines import Deadlines
 from marsys_core.engine.history import History
@@ -18,6 +19,7 @@ from marsys_core.engine.people import People
 from marsys_core.engine.prepared import Prepared
 from marsys_core.engine.record import Recorder
 from marsys_core.engine.sessions import Opening
+from marsys_core.engine.slots import Slots
 from marsys_core.engine.step import Step
 from marsys_core.engine.threads import run_in_thread
 from marsys_core.errors import (
@@ -40,6 +42,11 @@ from marsys_core.protocols.middleware import Layers
 from marsys_core.shapes import Shape
 from marsys_core.topology import Graph
 
+if TYPE_CHECKING:
+    from marsys_core.engine.nested import Nested
+    from marsys_core.engine.opening import Request
+    from marsys_core.orchestra import Orchestra
+
 __all__ = ["Turns"]
 
 _CHECKPOINT_EVERY = 8  # steps of one branch: agents that never wait must not keep everybody else waiting
@@ -52,7 +59,6 @@ class Turns(Recorder, abc.ABC):
     graph: Graph
     agents: Mapping[str, Prepared]
     task: Any
-    run_id: str
     session_id: str
     data: Mapping[str, Any]
     variables: Mapping[str, Any] = attrs.field(factory=dict)
@@ -64,6 +70,10 @@ class Turns(Recorder, abc.ABC):
     conversations: dict[tuple[str, str], ConversationLog] = attrs.field(factory=dict)
     usage: Usage | None = None
     people: People | None = None
+    nested: Nested | None = None
+    origin: tuple[Orchestra, Request] | None = None
+    slots: Slots | None = None
+    _purse: Purse | None = None
     _deadlines: Deadlines | None = None
     _history: History | None = None
 
@@ -74,6 +84,14 @@ class Turns(Recorder, abc.ABC):
             agents = {node: prepared.name for node, prepared in self.agents.items()}
             self._history = History(self.journal, agents)
         return self._history
+
+    @property
+    def purse(self) -> Purse:
+        """What is set aside for calls that are under way; a nested run has the one of the run round it."""
+        if self._purse is None:
+            shared = self.nested is not None and self.nested.outer.branch.share is not None
+            self._purse = self.nested.step.run.purse if shared and self.nested is not None else Purse()
+        return self._purse
 
     @abc.abstractmethod
     def _accept(self, commands: list[Command]) -> None:

@@ -9,6 +9,7 @@ from marsys_core.orchestrator.person import Person
 from marsys_core.orchestrator.plain import Offer, offer
 from marsys_core.orchestrator.rulings import Rules, Said
 from marsys_core.orchestrator.shared import GONE, Frame, Reading, Sharing, Write
+from marsys_core.orchestrator.shares import Outer, Share, remaining
 from marsys_core.orchestrator.state import Branch, Contribution, Join, Phase, RunState, Settled
 from marsys_core.orchestrator.talks import max_turns_of
 
@@ -29,6 +30,7 @@ __all__ = [
     "Judge",
     "Offer",
     "Orchestrator",
+    "Outer",
     "Person",
     "Phase",
     "Reading",
@@ -37,6 +39,7 @@ __all__ = [
     "RunStep",
     "Said",
     "Settled",
+    "Share",
     "Sharing",
     "Steer",
     "StopRun",
@@ -47,5 +50,6 @@ __all__ = [
     "judged",
     "max_turns_of",
     "offer",
+    "remaining",
     "tally",
 ]

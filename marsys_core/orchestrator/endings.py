@@ -13,6 +13,7 @@ from marsys_core.orchestrator.commands import CancelJoin, Complete, StopRun
 from marsys_core.orchestrator.joining import flatten
 from marsys_core.orchestrator.judging import Judging
 from marsys_core.orchestrator.ledger import ROOT, order
+from marsys_core.orchestrator.shares import steps_used_up
 from marsys_core.orchestrator.state import Branch, Join, Phase, Settled
 from marsys_core.values import Failure, failure_of
 
@@ -79,6 +80,16 @@ class Endings(Judging):
             self._emit(e.LimitReached(branch.id, branch.n, branch.last, limit, value, message))
         error = LimitError(f"{message} ({limit}={value:g})", limit)
         self._fail_with(branch, error, held)
+
+    def _is_used_up(self, branch: Branch) -> bool:
+        """Whether the steps of a share are used up, or those of a run that this one is part of; it then fails."""
+        reached = steps_used_up(self, branch)
+        if reached is None:
+            return False
+        most, taken = reached
+        msg = f"all steps of a budget that branch {branch.id} shares are used up: {taken}"
+        self._limit_branch(branch, "max_steps", most, msg, ())
+        return True
 
     def _fail_with(self, branch: Branch, error: BaseException, held: Held) -> None:
         failure = self._failure(error, branch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -14,7 +14,9 @@ from marsys_core.events import EventId
 from marsys_core.orchestrator.commands import RunStep
 from marsys_core.orchestrator.joining import convergence_error, gather_input, tally
 from marsys_core.orchestrator.ledger import ROOT, START, order
+from marsys_core.orchestrator.plain import Plan
 from marsys_core.orchestrator.rulings import Rulings
+from marsys_core.orchestrator.shares import limits_of
 from marsys_core.orchestrator.state import Branch, Join, Phase, Settled
 from marsys_core.orchestrator.writes import pending
 from marsys_core.topology import ConvergencePolicy, NodeKind
@@ -65,6 +67,7 @@ class Forks(Rulings):
         fresh: bool = False,
         detached: bool = False,
         asked: tuple[str, ...] = (),
+        budget: float | Mapping[str, float] | None = None,
     ) -> None:
         config = self.config
         if branch.depth + 1 > config.max_branch_depth:
@@ -88,13 +91,25 @@ class Forks(Rulings):
             return
         limit = self.graph.nodes[branch.node].limit if plain and branch.node in self.graph.nodes else None
         names = _names(branch, calls, detached)
+        share = None if budget is None else limits_of(self, branch, budget)
         self._emit(
             e.BranchForked(
                 branch.id, branch.n, branch.last, branch.forks, meeting, calls, branch.children, chosen, names, limit,
-                detached, plain, fresh, asked,
+                detached, plain, fresh, asked, share,
             )
         )  # fmt: skip
         self._open(branch)
+
+    def _map(self, branch: Branch, decided: Plan, value: Any) -> None:
+        if self._items(value) is None:
+            msg = (
+                f"dispatch 'map' needs a list, not {type(value).__name__}; {branch.node!r} gave {value!r:.80}"
+            )
+            self._fail_with(branch, ActionError(msg, value), [value])
+            return
+        # With fewer items than nodes, the nodes left over are asked too: a list is dispatched once.
+        targets = tuple(link.target for link in decided.targets)
+        self._fork(branch, self._plain_calls(decided, value), plain=True, fresh=decided.fresh, asked=targets)
 
     def _policy(self, node: str, meeting: str | None, given: Any) -> ConvergencePolicy:
         """The policy of a fork: its own, else the meeting node's, else the forking node's, else the config's."""

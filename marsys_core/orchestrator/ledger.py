@@ -16,6 +16,7 @@ from marsys_core.events import Event, EventId
 from marsys_core.orchestrator.commands import Command
 from marsys_core.orchestrator.plain import Plan
 from marsys_core.orchestrator.shared import Sharing
+from marsys_core.orchestrator.shares import Outer
 from marsys_core.orchestrator.state import Branch, Contribution, RunState, Settled
 from marsys_core.topology import NO_LIMITS, ConvergencePolicy, Graph, Limits
 from marsys_core.values import Failure, Ref, failure_of
@@ -66,6 +67,7 @@ class Ledger(abc.ABC):
     state: RunState = attrs.field(factory=RunState)
     turn_limits: Mapping[str, int] | None = None
     limits: Limits = NO_LIMITS
+    outer: Outer | None = None
     _commands: list[Command] = attrs.field(factory=list)
     _arrived: list[tuple[tuple[int, ...], Branch]] = attrs.field(factory=list)
     _default_policy: ConvergencePolicy | None = None

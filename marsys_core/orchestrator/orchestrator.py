@@ -33,8 +33,9 @@ from marsys_core.orchestrator.commands import Command, RunStep, Steer
 from marsys_core.orchestrator.joining import exception_of
 from marsys_core.orchestrator.judging import closed_by
 from marsys_core.orchestrator.ledger import END, USER, Traits
-from marsys_core.orchestrator.plain import Plan, describe, is_loop, offer, plan
+from marsys_core.orchestrator.plain import describe, is_loop, offer, plan
 from marsys_core.orchestrator.shared import Write
+from marsys_core.orchestrator.shares import budget_of, join_outer, why_no_share
 from marsys_core.orchestrator.state import Branch, Join, Phase, Settled
 from marsys_core.orchestrator.talks import turn_of
 from marsys_core.questions import refusal
@@ -74,6 +75,7 @@ class Orchestrator(Asking):
         wall_time: float = 0.0,
         given: dict[str, Any] | None = None,
         state: dict[str, Any] | None = None,
+        parent: tuple[str, str, int, str] | None = None,
     ) -> list[Command]:
         """Begin the run with `task`; the commands are the first steps.
 
@@ -97,8 +99,11 @@ class Orchestrator(Asking):
                 wall_time,
                 given or {},
                 state=state,
+                parent=parent,
+                budget=budget_of(self),
             )
         )
+        join_outer(self)
         self._open_root(task)
         return self._drain()
 
@@ -117,6 +122,8 @@ class Orchestrator(Asking):
             msg = f"branch {branch.id} took {branch.steps} step{'s' * (branch.steps != 1)}"
             self._limit_branch(branch, "max_steps_per_branch", config.max_steps_per_branch, msg, ())
             return False
+        if (branch.share is not None or self.outer is not None) and self._is_used_up(branch):
+            return False
         if self.rules is not None and self.rules.before_step and not self._may_begin(branch):
             return False
         turn = turn_of(self.graph, branch) if self.graph.conversations else 0
@@ -125,6 +132,8 @@ class Orchestrator(Asking):
                 branch.id, branch.n, branch.last, branch.node, branch.steps + 1, branch.inputs, turn
             )
         )
+        if self.outer is not None:
+            self.outer.count_step()
         return True
 
     def take(self) -> list[Command]:
@@ -225,6 +234,7 @@ class Orchestrator(Asking):
     def resume(self) -> list[Command]:
         """Carry out what the folded events had decided but not yet done; ready branches step again."""
         state = self.state
+        join_outer(self)
         if state.stopped:
             self._stop_live()
         elif state.limited is not None:
@@ -355,6 +365,8 @@ class Orchestrator(Asking):
             return self._unaskable(branch, action, shut)
         if type(action) is not Invoke:
             return None
+        if action.budget is not None and (wrong := why_no_share(action)):
+            return wrong
         out = self.graph.link
         missing = sorted({node for node, _ in action.calls if out(branch.node, node) is None})
         if missing:
@@ -465,9 +477,9 @@ class Orchestrator(Asking):
     def _invoke(self, branch: Branch, action: Invoke) -> None:
         calls = action.calls
         if not action.wait:
-            self._fork(branch, calls, policy=None, detached=True)
+            self._fork(branch, calls, policy=None, detached=True, budget=action.budget)
         elif len(calls) > 1:
-            self._fork(branch, calls, policy=action.policy)
+            self._fork(branch, calls, policy=action.policy, budget=action.budget)
         else:
             node, payload = calls[0]
             link = self.graph.link(branch.node, node)
@@ -491,14 +503,3 @@ class Orchestrator(Asking):
             self._arrive(branch, link.target, value, inputs, **how)
         else:
             self._fork(branch, self._plain_calls(decided, value), plain=True, fresh=decided.fresh)
-
-    def _map(self, branch: Branch, decided: Plan, value: Any) -> None:
-        if self._items(value) is None:
-            msg = (
-                f"dispatch 'map' needs a list, not {type(value).__name__}; {branch.node!r} gave {value!r:.80}"
-            )
-            self._fail_with(branch, ActionError(msg, value), [value])
-            return
-        # With fewer items than nodes, the nodes left over are asked too: a list is dispatched once.
-        targets = tuple(link.target for link in decided.targets)
-        self._fork(branch, self._plain_calls(decided, value), plain=True, fresh=decided.fresh, asked=targets)

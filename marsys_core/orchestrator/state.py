@@ -6,7 +6,6 @@ any event. What is still to be decided at that point is visible as a branch's `p
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from typing import Any
 
@@ -16,51 +15,16 @@ from marsys_core import events as e
 from marsys_core.actions import Action, AskUser, Invoke, Replies
 from marsys_core.events import Event, EventId
 from marsys_core.orchestrator.person import Person
+from marsys_core.orchestrator.phases import Phase, Settled
 from marsys_core.orchestrator.shared import Frame
+from marsys_core.orchestrator.shares import Share, count_model, count_team, count_tool
 from marsys_core.orchestrator.writes import Entry, pending, share, take_in, write_down
 from marsys_core.values import Failure
 
 __all__ = ["Branch", "Contribution", "Join", "Phase", "RunState", "Settled"]
 
 
-class Phase(enum.Enum):
-    """Where a branch stands between two events."""
-
-    READY = "ready"
-    """It has a value and is about to take a step at its node."""
-    RUNNING = "running"
-    """Its step has started; only the engine can say how it ends."""
-    ACTED = "acted"
-    """Its step has ended in an action that was not yet carried out."""
-    ARRIVED = "arrived"
-    """Its value is dispatched as plain content, without a step: at a gather, or as a conversation is over."""
-    OPENING = "opening"
-    """It has forked, and some of the children are still to be opened."""
-    SUSPENDED = "suspended"
-    """It waits for its join."""
-    JOINED = "joined"
-    """Its join is complete, and where it goes on is still to be carried out."""
-    WAITING = "waiting"
-    """It has asked a person, and waits for the answer."""
-    ANSWERED = "answered"
-    """The answer has come, or never will, and what it does is still to be carried out."""
-    DELIVERED = "delivered"
-    """It has delivered, and is about to settle."""
-    FAILED = "failed"
-    """Its step has failed for good, and it is about to settle."""
-    SETTLED = "settled"
-    """It has come to its end."""
-
-
-class Settled(enum.Enum):
-    """How a branch came to its end."""
-
-    DELIVERED = "delivered"
-    RETURNED = "returned"
-    FINISHED = "finished"
-    LEFT = "left"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+_SPENDING = frozenset({"max_tokens", "max_cost", "max_tool_calls"})
 
 
 @attrs.define(eq=False)
@@ -104,6 +68,7 @@ class Join:
     error: Failure | None = None
     passed_in: list[tuple[int, Branch]] | None = None
     """Branches from further in that delivered here, with their calls, where they wrote to the state."""
+    share: Share | None = None
 
     @property
     def id(self) -> tuple[str, int]:
@@ -199,6 +164,8 @@ class Branch:
         """Return how many steps it has taken at `node`."""
         return self.stepped.get(node, 0) + (self.before.get(node, 0) if self.before else 0)
 
+    share: Share | None = None
+
     @property
     def caller(self) -> str | None:
         """The node that waits for this branch's answer to a call."""
@@ -259,6 +226,7 @@ class RunState:
     wrote: bool = False
     """Whether anybody has written to the shared state."""
     initial: Frame | None = None
+    share: Share | None = None
 
     def apply(self, event: Event) -> None:
         """Write down what `event` says."""
@@ -288,6 +256,8 @@ def _run_started(state: RunState, _: Branch | None, event: Any) -> None:
     state.task = event.task
     if event.state is not None:
         state.initial = Frame(None, dict(event.state))
+    if event.budget is not None:
+        state.share = Share(**event.budget)
 
 
 def _branch_started(state: RunState, _: Branch | None, event: Any) -> None:
@@ -313,8 +283,10 @@ def _branch_started(state: RunState, _: Branch | None, event: Any) -> None:
     elif parent.shared is not None:
         share(parent, branch)
     if parent is None or parent.fork is None:
+        branch.share = state.share
         return
     fork = parent.fork
+    branch.share = fork.share or parent.share
     if fork.again and event.call in fork.again:
         del fork.again[event.call]
         fork.children[event.call] = branch
@@ -372,6 +344,7 @@ def _branch_forked(state: RunState, branch: Branch, event: Any) -> None:
         limit=event.limit,
         plain=event.plain,
         event=event.id,
+        share=None if event.budget is None else Share(**event.budget, parent=branch.share),
     )
     branch.forks = event.fork + 1
     branch.phase, branch.action, branch.turn = Phase.OPENING, None, 0
@@ -385,6 +358,8 @@ def _step_started(state: RunState, branch: Branch, event: Any) -> None:
     branch.stepped[event.node] = branch.stepped.get(event.node, 0) + 1
     branch.passed = None
     state.steps += 1
+    if branch.share is not None:
+        branch.share.add(steps=1)
     state.settled.clear()
 
 
@@ -543,6 +518,8 @@ def _branch_left(state: RunState, branch: Branch, event: Any) -> None:
 
 
 def _limit_reached(state: RunState, branch: Branch | None, event: Any) -> None:
+    if event.limit in _SPENDING:
+        return  # it is said once; what becomes of the branch is for the call that asked, and its agent
     if branch is None:
         state.limited = event
     else:
@@ -604,4 +581,9 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any, Any], None]] = {
     e.UserAnswered: _user_answered,
     e.JoinReopened: _join_reopened,
     e.Warned: _warned,
+    e.ModelReplied: count_model,
+    e.ModelFailed: count_model,
+    e.ToolStarted: count_tool,
+    e.TeamFinished: count_team,
+    e.TeamFailed: count_team,
 }

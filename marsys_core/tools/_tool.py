@@ -18,6 +18,7 @@ from marsys_core.errors import ConfigError
 from marsys_core.messages import shown
 
 if TYPE_CHECKING:
+    from marsys_core.agents import Team
     from marsys_core.models import ToolSpec
     from marsys_core.tools._signature import Signature
 
@@ -60,6 +61,16 @@ class ToolContext(Protocol):
     @property
     def deps(self) -> Any:
         """The object that the caller gave the run as ``deps=``, or None."""
+
+    async def run_team(self, team: Team, task: Any) -> Any:
+        """Let `team` work on `task` in a run of its own, as part of this call; return its final response.
+
+        Raises:
+            AgentError: The team came to no answer.
+            CriticalError: It failed for a cause that no agent can mend.
+            RecoverableError: It failed for a passing cause.
+            LimitError: Runs are nested too deeply.
+        """
 
 
 class ToolLike(Protocol):

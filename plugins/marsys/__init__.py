@@ -13,10 +13,10 @@ from marsys_core import __version__
 if TYPE_CHECKING:
     from marsys.people import QueueChannel, TerminalChannel
     from marsys_core.actions import AskUser, EndConversation, Fail, Finish, Invoke, Return
-    from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry, agent
+    from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry, Team, agent
     from marsys_core.agents.pool import AgentPool
     from marsys_core.config import ExecutionConfig, RetryConfig, StatusConfig
-    from marsys_core.context import Context
+    from marsys_core.context import Budget, Context
     from marsys_core.errors import (
         ActionError,
         AgentError,
@@ -54,10 +54,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "marsys_core.actions": ("AskUser", "EndConversation", "Fail", "Finish", "Invoke", "Return"),
-    "marsys_core.agents": ("Agent", "BaseAgent", "FunctionAgent", "Registry", "agent"),
+    "marsys_core.agents": ("Agent", "BaseAgent", "FunctionAgent", "Registry", "Team", "agent"),
     "marsys_core.agents.pool": ("AgentPool",),
     "marsys_core.config": ("ExecutionConfig", "RetryConfig", "StatusConfig"),
-    "marsys_core.context": ("Context",),
+    "marsys_core.context": ("Budget", "Context"),
     "marsys_core.errors": (
         "ActionError",
         "AgentError",
@@ -104,6 +104,7 @@ __all__ = [
     "BaseAgent",
     "Block",
     "BranchResult",
+    "Budget",
     "ConfigError",
     "Context",
     "ConvergenceError",
@@ -151,6 +152,7 @@ __all__ = [
     "Sampling",
     "StatusConfig",
     "Stop",
+    "Team",
     "TerminalChannel",
     "Tool",
     "ToolContext",

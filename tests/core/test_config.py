@@ -36,7 +36,7 @@ def test_the_defaults() -> None:
 
 def test_all_problems_come_at_once_each_with_its_path() -> None:
     assert problems(ExecutionConfig, max_stpes=3, zzz=1, max_steps=True, timeout=-1, status=2) == (
-        "unknown field 'max_stpes'. Did you mean 'max_steps'? @ $.execution_config",
+        "unknown field 'max_stpes'. Did you mean 'max_steps' or 'max_tokens'? @ $.execution_config",
         "unknown field 'zzz' @ $.execution_config",
         "max_steps should be a whole number, at least 1, not True @ $.execution_config.max_steps",
         "timeout should be a number of seconds above 0, at most 1e9, or None, not -1 @ $.execution_config.timeout",

@@ -8,7 +8,7 @@ import trio
 from marsys.cli.account import Account
 from marsys.cli.problems import Problems, at
 from marsys.cli.signals import Interruptions
-from marsys.cli.team import Team
+from marsys.cli.team import LoadedTeam
 from marsys_core.config import ExecutionConfig
 from marsys_core.engine.prepared import named_tools
 from marsys_core.errors import ConfigError
@@ -35,7 +35,7 @@ class Conducted:
 
 
 async def conduct(
-    team: Team,
+    team: LoadedTeam,
     task: str,
     config: ExecutionConfig,
     options: RunOptions,
@@ -65,7 +65,7 @@ async def conduct(
     return conducted
 
 
-async def _open_what_is_named(team: Team, orchestra: Orchestra) -> None:
+async def _open_what_is_named(team: LoadedTeam, orchestra: Orchestra) -> None:
     """Open the agents' models and tools, so that what cannot be opened is found before the first step."""
     problems = Problems()
     for name, agent in team.agents.items():

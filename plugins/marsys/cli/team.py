@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from marsys_core.plugins import Composition
     from marsys_core.topology import Topology
 
-__all__ = ["Team", "load_team", "team_from"]
+__all__ = ["LoadedTeam", "load_team", "team_from"]
 
 _KEYS = ("team", "name", "description", "agents", "topology", "limits", "plugins")
 _PLACES = ("database", "directory", "folder")
@@ -54,7 +54,7 @@ _CONFIG = "$.execution_config"
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Team:
+class LoadedTeam:
     """A team, ready to run.
 
     Args:
@@ -81,7 +81,7 @@ def load_team(
     input_folder: Path | None = None,
     models: Mapping[str, str] = MappingProxyType({}),
     to_run: bool = True,
-) -> Team:
+) -> LoadedTeam:
     """Read a team file, and check all of it.
 
     Args:
@@ -113,7 +113,7 @@ def team_from(
     knobs: Knobs = Knobs(),  # noqa: B008 - immutable
     input_folder: Path | None = None,
     to_run: bool = True,
-) -> Team:
+) -> LoadedTeam:
     """Make a team of the data of a team file.
 
     Args:
@@ -143,7 +143,7 @@ def team_from(
     assert config is not None
     assert plugins is not None
     assert topology is not None  # each is missing only with a problem
-    return Team(
+    return LoadedTeam(
         name=name,
         description=description,
         topology=topology,

@@ -10,7 +10,7 @@ import trio
 
 from marsys.models.ranking import best_sentences
 from marsys.models.situation import INVOKE, Situation, read_request
-from marsys.models.tokens import trim, usage_of
+from marsys.models.tokens import count_input, trim, usage_of
 from marsys.search.passages import NO_SUBJECT, NO_TEXTS, NOTHING_FOUND, write_answer
 from marsys.search.words import keywords, terms
 from marsys_core.errors import ModelError, ModelErrorKind
@@ -66,6 +66,10 @@ class ExtractiveModel:
         """
         await trio.lowlevel.checkpoint()
         return self._respond(request)
+
+    def count_tokens(self, request: ModelRequest) -> int:
+        """Return how many tokens the input of `request` has, as its usage will say."""
+        return count_input(request)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelDelta]:
         """Answer `request` line by line.

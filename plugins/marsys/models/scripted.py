@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 import attrs
 import trio
 
-from marsys.models.tokens import usage_of
+from marsys.models.tokens import count_input, usage_of
 from marsys_core.errors import ModelError, ModelErrorKind
 from marsys_core.messages import ToolCall, Usage
 from marsys_core.models import Capabilities, FinishReason, ModelDelta, ModelRequest, ModelResponse
@@ -90,6 +90,10 @@ class ScriptedModel:
         if isinstance(reply, BaseException):
             raise reply
         return self._response(reply, request)
+
+    def count_tokens(self, request: ModelRequest) -> int:
+        """Return how many tokens the input of `request` has, as its usage will say."""
+        return count_input(request)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelDelta]:
         """Give the next reply word by word.

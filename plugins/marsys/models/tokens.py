@@ -11,7 +11,7 @@ import re
 from marsys_core.messages import Usage
 from marsys_core.models import FinishReason, ModelRequest, ModelResponse, Sampling
 
-__all__ = ["count_tokens", "trim", "usage_of"]
+__all__ = ["count_input", "count_tokens", "trim", "usage_of"]
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
@@ -21,19 +21,24 @@ def count_tokens(text: str) -> int:
     return len(_TOKEN.findall(text))
 
 
-def usage_of(request: ModelRequest, response: ModelResponse) -> Usage:
-    """Return what a call cost.
+def count_input(request: ModelRequest) -> int:
+    """Return how many tokens the input of `request` has.
 
-    The input is the instruction, the text of the messages, and the names and arguments of the tool calls in
-    them; the descriptions of tools are not counted. The output is the text and the tool calls.
+    That is the instruction, the text of the messages, and the names and arguments of the tool calls in them; the
+    descriptions of tools are not counted.
     """
     told = count_tokens(request.system)
     for message in request.messages:
         told += count_tokens(message.text)
         told += sum(count_tokens(call.name) + count_tokens(call.arguments) for call in message.tool_calls)
+    return told
+
+
+def usage_of(request: ModelRequest, response: ModelResponse) -> Usage:
+    """Return what a call cost; the output is the text and the tool calls."""
     said = count_tokens(response.text)
     said += sum(count_tokens(call.name) + count_tokens(call.arguments) for call in response.tool_calls)
-    return Usage(input_tokens=told, output_tokens=said, model_calls=1)
+    return Usage(input_tokens=count_input(request), output_tokens=said, model_calls=1)
 
 
 def trim(text: str, sampling: Sampling) -> tuple[str, FinishReason]:

@@ -66,8 +66,13 @@ def descriptors() -> int:
 
 def assert_complete(events: Sequence[Any]) -> None:
     """A journal is complete: every branch settled once, ids are unique, and the run's end is the last word."""
-    if not events:
-        return
+    for run_id in dict.fromkeys(event.run_id for event in events):
+        _assert_one_complete([event for event in events if event.run_id == run_id])
+    nested = Counter(event.inner for event in events if type(event) is e.TeamStarted)
+    assert nested == Counter(event.inner for event in events if type(event) in (e.TeamFinished, e.TeamFailed))
+
+
+def _assert_one_complete(events: Sequence[Any]) -> None:
     assert type(events[0]) is e.RunStarted
     assert type(events[-1]) is e.RunFinished, events[-1]
     assert sum(type(event) is e.RunFinished for event in events) == 1

@@ -11,11 +11,11 @@ import attrs
 import trio
 
 from marsys_core.actions import AskUser, EndConversation, Fail, Finish, Invoke, Return
-from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry
+from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry, Team
 from marsys_core.agents.pool import AgentPool
 from marsys_core.config import ExecutionConfig, RetryConfig
 from marsys_core.messages import ToolCall
-from marsys_core.models import ModelRequest
+from marsys_core.models import Capabilities, ModelRequest
 from marsys_core.protocols.rule import Block, Modify, RuleFacts, Stop
 from marsys_core.tools import tool
 from marsys_core.topology import ConvergencePolicy, Edge, Limits, Node, Topology
@@ -605,3 +605,77 @@ def _(books: Books) -> Mapping[str, Any]:
         return str(len(context.state))
 
     return dict.fromkeys("ABCD", writing)
+
+
+def _bounded(replies: Any, most: int, *, delay: float) -> FakeModel:
+    """A model of which a call may come to much more than it then does."""
+    model = FakeModel(replies, delay=delay)
+    model.capabilities = Capabilities(max_output_tokens=most)
+    return model
+
+
+@workflow("calls that wait for the budget", "A -> [B, C, D, E] -> F", max_tokens=70, convergence_policy=0.5)
+def _(books: Books) -> Mapping[str, Any]:
+    async def ask(prompt: Any, context: Any) -> Any:
+        async with books.visit():
+            return (await context.generate("x", model=_bounded(["x"], 30, delay=1))).text
+
+    return {
+        "A": None,
+        **dict.fromkeys("BCD", ask),
+        "E": Agent("E", model=_bounded(["e"], 90, delay=1)),
+        "F": None,
+    }
+
+
+@workflow("a share of the budget", "A <-> [B, C]", max_tool_calls=5)
+def _(books: Books) -> Mapping[str, Any]:
+    @tool
+    async def look() -> str:
+        """Look."""
+        async with books.visit():
+            await trio.sleep(1)
+        return "seen"
+
+    share = Invoke([("B", 1), ("C", 2)], budget={"max_tool_calls": 3, "max_tokens": 40}, policy="any")
+    looks = [call("look", "1"), call("look", "2")]
+    return {
+        "A": [share, Return("a")],
+        **{name: _llm(name, [looks, "done"], tools=[look], delay=1) for name in ("B", "C")},
+    }
+
+
+@workflow("nested teams", "A -> [B, C] -> D", max_parallel_branches=1, max_tokens=10_000, max_steps=40)
+def _(books: Books) -> Mapping[str, Any]:
+    def sleepers(*names: str) -> list[BaseAgent]:
+        return [FunctionAgent(_sleeper(books, 1), name=name) for name in names]
+
+    innermost = Team("X -> [Y, Z]", sleepers(*"XYZ"), name="innermost")
+    inner = Team("P -> Q", [*sleepers("P"), innermost.as_node("Q")], name="inner")
+    return {
+        "A": None,
+        "B": inner.as_node("B"),
+        "C": inner.as_node("C"),
+        "D": _llm("D", ["d"], delay=1),
+    }
+
+
+@workflow("teams as tools", "A", tool_timeout=9)
+def _(books: Books) -> Mapping[str, Any]:
+    detaching = [Invoke([("R", 1)], wait=False), Return("c")]
+    made = [_agent("C", detaching, books), FunctionAgent(_sleeper(books, 3), name="R")]
+    team = Team("C <-> R", made, name="crew")
+    writer = _llm("Writer", ["written"], delay=2)
+    both = [call("crew", "1", request="x"), call("Writer", "2", request="y"), call("crew", "3", request="z")]
+    return {"A": _llm("A", [both, "done"], tools=[team.as_tool(), writer.as_tool()])}
+
+
+@workflow("a pool's instance that asks a team", "A <-> P", max_parallel_branches=1)
+def _(books: Books) -> Mapping[str, Any]:
+    async def ask(prompt: Any, context: Any) -> Any:
+        async with books.visit():
+            await trio.sleep(1)
+        return prompt if prompt == "inner" else await context.run_team(team, "inner")
+
+    team = Team("P -> Q", {"P": _pool(books, "P", ask, 1), "Q": _agent("Q", None, books)})
+    return {"A": [_asks("P", "P"), "a"], "P": books.pools[0]}

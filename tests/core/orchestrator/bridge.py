@@ -53,8 +53,9 @@ class Verdict:
 class Play:
     """One case: a net, what its agents do, and the policy where nothing else gives one.
 
-    Two things the reference does not know: with `early`, joins are complete as soon as their policy is
-    decided; with `people`, agents ask some at times, and so do policies and failed steps.
+    Three things the reference does not know: with `early`, joins are complete as soon as their policy is
+    decided; with `people`, agents ask some at times, and so do policies and failed steps; with `budget`, every
+    fork that an agent makes gets such a share.
     """
 
     net: Net
@@ -63,6 +64,7 @@ class Play:
     max_steps: int = 60
     early: bool = False
     people: bool = False
+    budget: Any = None
 
     def expected(self) -> Verdict:
         got = run(self.net, self.script, policy=self.policy, max_steps=self.max_steps)
@@ -115,7 +117,10 @@ class Play:
         asked = ref.Turn(
             branch=branch.id, name=branch.name, node=turn.node, visit=turn.visit, input=turn.value
         )
-        return action_of(self.script(asked))
+        action = action_of(self.script(asked))
+        if self.budget is None or type(action) is not Invoke or (action.wait and len(action.calls) < 2):
+            return action
+        return attrs.evolve(action, budget=self.budget)
 
 
 def verdict_of(got: Outcome) -> Verdict:

@@ -11,7 +11,7 @@ import attrs
 from marsys_core import events as e
 from marsys_core.actions import AskUser, Content, EndConversation, Finish, Invoke, Return
 from marsys_core.events import Event, identity
-from marsys_core.orchestrator import Branch, Contribution, Frame, Join, Person, RunState
+from marsys_core.orchestrator import Branch, Contribution, Frame, Join, Person, RunState, Share
 from marsys_core.orchestrator.shared import Cell
 from marsys_core.orchestrator.writes import Entry
 from marsys_core.values import JoinInput
@@ -46,6 +46,8 @@ def plain(value: Any) -> Any:
             return ("branch", value.id)
         case Join():
             return ("join", value.id)
+        case Share():
+            return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(Share)}
         case Contribution():
             return (value.call, value.key, value.node, value.source, value.value, value.id)
         case list() | deque():

@@ -19,11 +19,13 @@ from tests.core.orchestrator.journals import Ledger, journal, snapshot
 from tests.core.reference.strategies import plays
 
 cases = st.builds(lambda drawn, people: Play(*drawn, people=people), plays(), st.booleans())
+budgets = st.sampled_from([None, None, 0.5, {"max_steps": 0}, {"max_steps": 3, "max_tokens": 9}])
 early_cases = st.builds(
-    lambda drawn, early, people: Play(*drawn, early=early, people=people),
+    lambda drawn, early, people, budget: Play(*drawn, early=early, people=people, budget=budget),
     plays(),
     st.booleans(),
     st.booleans(),
+    budgets,
 )
 # Looking at every event of a run costs the square of its length.
 short_cases = early_cases.map(lambda play: attrs.evolve(play, max_steps=12))
@@ -32,6 +34,7 @@ configs = st.builds(
     first_result=st.sampled_from([False, False, True]),
     detached_failures=st.sampled_from(["record", "record", "fail"]),
     max_steps_per_branch=st.none() | st.integers(1, 4),
+    max_tokens=st.none() | st.just(9),
 )
 seeds = st.none() | st.integers(0, 2**16)
 
@@ -40,6 +43,20 @@ seeds = st.none() | st.integers(0, 2**16)
 def runs(draw: st.DrawFn) -> Outcome:
     """A whole run, also of the kinds whose outcome depends on which step ends first."""
     return draw(early_cases).simulation(draw(seeds), draw(configs)).start().run()
+
+
+@pytest.mark.slow
+@examples(120)
+@given(runs())
+def test_what_is_below_a_fork_takes_no_more_steps_than_its_share(run: Outcome) -> None:
+    for fork in run.of(e.BranchForked):
+        children = [f"{fork.branch}.{fork.first + index}" for index in range(len(fork.calls))]
+        below = [
+            event
+            for event in run.of(e.StepStarted)
+            if any(event.branch == child or event.branch.startswith(f"{child}.") for child in children)
+        ]
+        assert fork.budget is None or len(below) <= fork.budget["max_steps"]
 
 
 @pytest.mark.slow

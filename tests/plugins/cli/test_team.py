@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from marsys.cli.knobs import Knobs
-from marsys.cli.team import Team, load_team, team_from
+from marsys.cli.team import LoadedTeam, load_team, team_from
 from marsys_core.agents import current_registry
 from marsys_core.agents.pool import AgentPool
 from marsys_core.config import ExecutionConfig, RetryConfig, StatusConfig
@@ -25,7 +25,7 @@ PAIR = """
 """
 
 
-def load(write: Write, text: str, **given: object) -> Team:
+def load(write: Write, text: str, **given: object) -> LoadedTeam:
     return load_team(Path(write(text)), **given)  # type: ignore[arg-type]
 
 
@@ -425,7 +425,7 @@ def test_everything_that_is_wrong_is_said_at_once(team: Write) -> None:
   - the command line always reports errors itself; remove this @ $.limits.raise_errors
   - max_attempts should be a whole number, at least 1, not 0 @ $.limits.retry.max_attempts
   - verbosity should be 0, 1 or 2, not 7 @ $.limits.status.verbosity
-  - unknown field 'max_stpes'. Did you mean 'max_steps'? @ $.limits
+  - unknown field 'max_stpes'. Did you mean 'max_steps' or 'max_tokens'? @ $.limits
   - timeout should be a number of seconds above 0, at most 1e9, or None, not -3 @ $.limits.timeout
   - expected a list of names, got 'x' @ $.plugins.only
   - unknown field 'modle'. Did you mean 'model'? @ $.agents.Coordinator

@@ -220,7 +220,7 @@ def test_any_expression_has_a_value_of_bounded_size_or_raises_an_ordinary_error(
         found = value(text)
     except (ConfigError, ArithmeticError, LookupError, TypeError, ValueError):
         found = None
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 1.0
     assert not isinstance(found, int) or found.bit_length() <= 8192
     assert not isinstance(found, str | list) or len(found) <= 10_000
 

@@ -1,0 +1,245 @@
+"""Nested runs: a team that works inside a step, as one recorded call of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from marsys_core import events as e
+from marsys_core.agents.registry import current_lease
+from marsys_core.context import Budget
+from marsys_core.engine.opening import Request, assemble
+from marsys_core.engine.report import raised, report
+from marsys_core.engine.run import RunShell
+from marsys_core.engine.slots import Leave, Slots
+from marsys_core.errors import (
+    AgentError,
+    CriticalError,
+    ErrorClass,
+    LimitError,
+    RecoverableError,
+    class_of,
+    told,
+)
+from marsys_core.messages import Usage
+from marsys_core.orchestrator import Outer, remaining
+
+if TYPE_CHECKING:
+    from marsys_core.agents import Team
+    from marsys_core.engine.step import Step
+    from marsys_core.results import RunResult
+
+__all__ = ["MAX_NESTED_DEPTH", "Nested", "budget_of", "run_team"]
+
+MAX_NESTED_DEPTH = 16
+_RAISED = {
+    ErrorClass.FAILURE: AgentError,
+    ErrorClass.CRITICAL: CriticalError,
+    ErrorClass.RECOVERABLE: RecoverableError,
+}
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Nested:
+    """Where a nested run stands.
+
+    Args:
+        step: The step that it is part of.
+        outer: The same, as the orchestrator sees it.
+        parent: The call that it is: run, branch, step and call id.
+        depth: How deep it is nested; 1 for a run inside one that nobody nested.
+    """
+
+    step: Step
+    outer: Outer
+    parent: tuple[str, str, int, str]
+    depth: int
+
+
+@attrs.define(eq=False, kw_only=True)
+class _Call:
+    """A nested run as a call of its step, and what is recorded of it."""
+
+    step: Step
+    team: str
+    call_id: str
+    inner: str
+    at: int
+    began: float
+    shell: RunShell | None = None
+
+    def start(self, task: Any) -> None:
+        step = self.step
+        step.run.record(
+            e.TeamStarted(
+                step.branch.id, self.at, step.cause, step.node, self.team, self.call_id, self.inner, task
+            )
+        )
+
+    def end(self, result: Any = None, error: BaseException | None = None) -> None:
+        """Record the end, and count what was spent where it now is known."""
+        step, steps, usage, tool_calls = self.step, 0, Usage(), 0
+        if self.shell is not None:
+            steps, usage = self.shell.orchestrator.state.steps, self.shell.usage or usage
+            tool_calls = _tool_calls(self.shell)
+            assert self.shell.orchestrator.outer is not None  # it is nested
+            self.shell.orchestrator.outer.settle(steps=steps, usage=usage, tool_calls=tool_calls)
+            if self.shell.usage is not None:
+                step.usage = usage if step.usage is None else step.usage + usage
+        spent = (steps, usage, tool_calls, trio.current_time() - self.began)
+        where = (step.branch.id, self.at + 1, step.cause, step.node, self.team, self.call_id, self.inner)
+        if error is None:
+            step.run.record(e.TeamFinished(*where, result, *spent))
+        else:
+            text = f"{type(error).__name__}: {told(error)}" if isinstance(error, Exception) else "interrupted"
+            step.run.record(e.TeamFailed(*where, text, *spent))
+
+
+def _tool_calls(run: RunShell) -> int:
+    """How many tools a run has called, its nested ones included."""
+    count = 0
+    for event in run.journal.events:
+        if type(event) is e.ToolStarted:
+            count += 1
+        elif type(event) is e.TeamFinished or type(event) is e.TeamFailed:
+            count += event.tool_calls
+    return count
+
+
+async def run_team(step: Step, team: Team, task: Any, call_id: str = "") -> Any:
+    """Let `team` work on `task` inside `step`, and return its final response.
+
+    Args:
+        step: Whose call it is.
+        team: Who works.
+        task: What on.
+        call_id: The tool call that asks, where it is one.
+
+    Raises:
+        LimitError: Runs are nested too deeply.
+        AgentError: The team came to no answer.
+        CriticalError: It failed for a cause that no agent can mend.
+        RecoverableError: It failed for a passing cause.
+    """
+    _check_depth(step, team)
+    call = _begin(step, team, task, call_id)
+    try:
+        call.shell = await _assemble(call, team, task)
+        async with _aside(step):
+            await call.shell.execute()
+        value = step.run.plain(_answer(report(call.shell)))
+    except BaseException as error:
+        call.end(error=error)
+        if not isinstance(error, Exception):
+            raise
+        failure = _failure(team.name, error)
+        step.call_error = failure
+        raise failure from error
+    call.end(step.run.keep(value))
+    return value
+
+
+def _check_depth(step: Step, team: Team) -> None:
+    nested = step.run.nested
+    if nested is not None and nested.depth >= MAX_NESTED_DEPTH:
+        msg = (
+            f"team {team.name!r} would run {nested.depth + 1} runs deep, and the limit is {MAX_NESTED_DEPTH}; "
+            "does a team contain itself?"
+        )
+        raise LimitError(msg, "nested_depth")
+
+
+def _begin(step: Step, team: Team, task: Any, call_id: str) -> _Call:
+    branch = step.branch
+    at = step.team_places.pop(call_id, None) if step.team_places is not None else None
+    if at is None:
+        at = branch.n
+        branch.n += 2
+    call = _Call(
+        step=step,
+        team=team.name,
+        call_id=call_id or f"{branch.id}:{step.step}:{at}",
+        inner=f"{step.run_id}-{branch.id}-{at}",
+        at=at,
+        began=trio.current_time(),
+    )
+    call.start(step.run.keep(task))
+    return call
+
+
+async def _assemble(call: _Call, team: Team, task: Any) -> RunShell:
+    step = call.step
+    run = step.run
+    assert run.origin is not None  # every run that executes has one
+    orchestra, asked = run.origin
+    options = asked.options.copy()
+    options["agents"] = {**(asked.options.get("agents") or {}), **team.agents}  # type: ignore[dict-item]
+    options["execution_config"] = team.execution_config or run.config
+    options["max_steps"] = options["messages"] = None
+    shell = await assemble(
+        orchestra, run.engine, Request(task=task, topology=team.topology, options=options), call.inner
+    )
+    shell.nested = Nested(
+        step=step,
+        outer=Outer(run.orchestrator, step.branch),
+        parent=(run.run_id, step.branch.id, step.step, call.call_id),
+        depth=1 if run.nested is None else run.nested.depth + 1,
+    )
+    shell.orchestrator.outer = shell.nested.outer
+    if run.slots is not None:
+        shell.slots = run.slots if shell.slots is None else Slots(shell.slots.free, run.slots)
+    return shell
+
+
+@asynccontextmanager
+async def _aside(step: Step) -> AsyncIterator[None]:
+    """Give the step's slot, and its instance of a pool, back while the team works, which may need just these."""
+    lease, slots = current_lease.get(), step.run.slots
+    if step.leave is None and slots is not None:
+        step.leave = Leave(slots)
+    # Taken again as a step takes them: first the slot, then the instance.
+    instance = nullcontext() if lease is None else lease.set_aside()
+    slot = nullcontext() if step.leave is None else step.leave.aside()
+    async with instance, slot:
+        yield
+
+
+def _answer(result: RunResult) -> Any:
+    """Return what a team came to, or raise why it came to nothing."""
+    if result.success:
+        return result.final_response
+    raise raised(result) or result.error or AgentError("it came to no answer")
+
+
+def _failure(team: str, error: Exception) -> Exception:
+    """Return the error of the step: of the class of what went wrong in the team, which is its cause."""
+    kind = _RAISED[class_of(error)]
+    return kind(f"team {team!r} failed: {told(error)}")
+
+
+def budget_of(step: Step) -> Budget:
+    """Return what is left to `step` of every limit that holds for it."""
+    left = remaining(step.run.orchestrator, step.branch)
+    share = step.branch.share
+    if share is not None:
+        for each in share.chain():
+            held = step.run.purse.held(each)
+            for limit, most, spent in (
+                ("max_tokens", each.max_tokens, each.tokens + held.tokens),
+                ("max_cost", each.max_cost, each.cost + held.cost),
+            ):
+                if most is not None:
+                    left[limit] = max(0, min(left[limit], most - spent))
+    end = trio.current_effective_deadline()
+    tokens, calls = left.get("max_tokens"), left.get("max_tool_calls")
+    return Budget(
+        steps=int(left["max_steps"]),
+        tokens=None if tokens is None else int(tokens),
+        cost=left.get("max_cost"),
+        tool_calls=None if calls is None else int(calls),
+        seconds=None if end == float("inf") else max(0.0, end - trio.current_time()),
+    )
