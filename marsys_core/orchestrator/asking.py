@@ -11,12 +11,13 @@ import attrs
 from marsys_core import events as e
 from marsys_core.actions import Action, AskUser, Content
 from marsys_core.errors import AnswerRefused, ErrorClass, UnknownName, UserTimeout, UserUnavailable
+from marsys_core.orchestrator.branch import Branch
 from marsys_core.orchestrator.commands import Ask, Command, Steer
 from marsys_core.orchestrator.joining import convergence_error
 from marsys_core.orchestrator.judging import closed_by
 from marsys_core.orchestrator.ledger import USER
+from marsys_core.orchestrator.phases import Phase, Settled
 from marsys_core.orchestrator.plain import plan
-from marsys_core.orchestrator.state import Branch, Phase, Settled
 from marsys_core.orchestrator.talks import Talks
 from marsys_core.questions import refusal
 from marsys_core.topology import Dispatch

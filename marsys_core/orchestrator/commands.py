@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from marsys_core.events import UserAsked
-from marsys_core.orchestrator.state import Branch, Join
+from marsys_core.orchestrator.branch import Branch, Join
 
 __all__ = ["Ask", "CancelJoin", "Command", "Complete", "RunStep", "Steer", "StopRun"]
 

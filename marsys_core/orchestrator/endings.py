@@ -9,12 +9,13 @@ import attrs
 
 from marsys_core import events as e
 from marsys_core.errors import Cancelled, LimitError
+from marsys_core.orchestrator.branch import Branch, Join
 from marsys_core.orchestrator.commands import CancelJoin, Complete, StopRun
 from marsys_core.orchestrator.joining import flatten
 from marsys_core.orchestrator.judging import Judging
 from marsys_core.orchestrator.ledger import ROOT, order
+from marsys_core.orchestrator.phases import Phase, Settled
 from marsys_core.orchestrator.shares import steps_used_up
-from marsys_core.orchestrator.state import Branch, Join, Phase, Settled
 from marsys_core.values import Failure, failure_of
 
 __all__ = ["Endings"]

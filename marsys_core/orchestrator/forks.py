@@ -11,13 +11,14 @@ import attrs
 from marsys_core import events as e
 from marsys_core.errors import ActionError, StateError, TopologyError
 from marsys_core.events import EventId
+from marsys_core.orchestrator.branch import Branch, Join
 from marsys_core.orchestrator.commands import RunStep
 from marsys_core.orchestrator.joining import convergence_error, gather_input, tally
 from marsys_core.orchestrator.ledger import ROOT, START, order
+from marsys_core.orchestrator.phases import Phase, Settled
 from marsys_core.orchestrator.plain import Plan
 from marsys_core.orchestrator.rulings import Rulings
 from marsys_core.orchestrator.shares import limits_of
-from marsys_core.orchestrator.state import Branch, Join, Phase, Settled
 from marsys_core.orchestrator.writes import pending
 from marsys_core.topology import ConvergencePolicy, NodeKind
 from marsys_core.values import Detached, Failure

@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 
 from marsys_core.errors import AgentError, ConvergenceError
-from marsys_core.orchestrator.state import Branch, Contribution, Join, Settled
+from marsys_core.orchestrator.branch import Branch, Contribution, Join
+from marsys_core.orchestrator.phases import Settled
 from marsys_core.values import Failure, JoinInput
 
 __all__ = ["Tally", "convergence_error", "exception_of", "flatten", "gather_input", "tally"]

@@ -9,9 +9,9 @@ import attrs
 
 from marsys_core.actions import Action, Content, EndConversation, Fail, Finish, Return
 from marsys_core.errors import ConditionError, ConfigError, told
+from marsys_core.orchestrator.branch import Branch
 from marsys_core.orchestrator.merging import Merging
 from marsys_core.orchestrator.shared import Frame, Reading, written
-from marsys_core.orchestrator.state import Branch
 from marsys_core.topology import Edge
 from marsys_core.topology.conditions import condition_name
 from marsys_core.values import Failure, JoinInput

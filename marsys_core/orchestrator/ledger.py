@@ -13,11 +13,13 @@ from marsys_core.actions import AskUser
 from marsys_core.config import ExecutionConfig
 from marsys_core.errors import AgentError, Place, placed
 from marsys_core.events import Event, EventId
+from marsys_core.orchestrator.branch import Branch, Contribution
 from marsys_core.orchestrator.commands import Command
+from marsys_core.orchestrator.phases import Settled
 from marsys_core.orchestrator.plain import Plan
 from marsys_core.orchestrator.shared import Sharing
 from marsys_core.orchestrator.shares import Outer
-from marsys_core.orchestrator.state import Branch, Contribution, RunState, Settled
+from marsys_core.orchestrator.state import RunState
 from marsys_core.topology import NO_LIMITS, ConvergencePolicy, Graph, Limits
 from marsys_core.values import Failure, Ref, failure_of
 

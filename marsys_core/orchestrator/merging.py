@@ -9,9 +9,10 @@ import attrs
 
 from marsys_core import events as e
 from marsys_core.errors import StateConflict, StateError
+from marsys_core.orchestrator.branch import Branch, Join
 from marsys_core.orchestrator.ledger import ROOT, Ledger
+from marsys_core.orchestrator.phases import Settled
 from marsys_core.orchestrator.shared import Frame
-from marsys_core.orchestrator.state import Branch, Join, Settled
 from marsys_core.orchestrator.writes import Entry, pending
 
 __all__ = ["Merging"]

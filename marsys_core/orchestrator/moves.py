@@ -9,10 +9,11 @@ import attrs
 from marsys_core import events as e
 from marsys_core.actions import AskUser
 from marsys_core.events import EventId
+from marsys_core.orchestrator.branch import Branch, Join
 from marsys_core.orchestrator.endings import Endings
 from marsys_core.orchestrator.judging import Verdicts
 from marsys_core.orchestrator.ledger import END, USER
-from marsys_core.orchestrator.state import Branch, Join, Settled
+from marsys_core.orchestrator.phases import Settled
 from marsys_core.topology import NodeKind
 
 __all__ = ["Moves"]

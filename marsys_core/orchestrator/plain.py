@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from marsys_core.orchestrator.state import Branch
+from marsys_core.orchestrator.branch import Branch
 from marsys_core.topology import Dispatch, Graph, Link, Node, NodeKind
 
 __all__ = ["Offer", "Plan", "describe", "enclosing", "is_loop", "offer", "onward", "plan"]

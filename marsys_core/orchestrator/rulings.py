@@ -16,10 +16,12 @@ import attrs
 from marsys_core import events as e
 from marsys_core.actions import Action, Content, EndConversation, Finish, Invoke, Replies, Return
 from marsys_core.errors import RuleBlocked, RuleError, RuleStopped, RunError
+from marsys_core.orchestrator.branch import Branch
 from marsys_core.orchestrator.ledger import START
 from marsys_core.orchestrator.moves import Moves
+from marsys_core.orchestrator.phases import Phase
 from marsys_core.orchestrator.plain import Plan, plan
-from marsys_core.orchestrator.state import Branch, Phase, RunState
+from marsys_core.orchestrator.state import RunState
 from marsys_core.topology import Dispatch
 
 __all__ = ["Rules", "Rulings", "Said"]

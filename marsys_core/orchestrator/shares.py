@@ -15,8 +15,9 @@ from marsys_core.messages import Usage
 
 if TYPE_CHECKING:
     from marsys_core.actions import Invoke
+    from marsys_core.orchestrator.branch import Branch
     from marsys_core.orchestrator.ledger import Ledger
-    from marsys_core.orchestrator.state import Branch, RunState
+    from marsys_core.orchestrator.state import RunState
 
 __all__ = [
     "Outer",

@@ -9,10 +9,10 @@ import attrs
 
 from marsys_core.actions import Action, Content, EndConversation, Invoke
 from marsys_core.events import EventId
+from marsys_core.orchestrator.branch import Branch
 from marsys_core.orchestrator.forks import Forks
 from marsys_core.orchestrator.ledger import Traits
 from marsys_core.orchestrator.plain import Plan, enclosing, plan
-from marsys_core.orchestrator.state import Branch
 from marsys_core.topology import Edge, Graph, Link
 
 __all__ = ["Talks", "max_turns_of", "turn_of"]

@@ -10,7 +10,7 @@ import attrs
 from marsys_core.orchestrator.shared import Write, fold_write
 
 if TYPE_CHECKING:
-    from marsys_core.orchestrator.state import Branch, Join
+    from marsys_core.orchestrator.branch import Branch, Join
 
 __all__ = ["Entry", "pending", "share", "take_in", "write_down"]
 
