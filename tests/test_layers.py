@@ -63,8 +63,6 @@ ROOMS = {
 # `agent.run`, `agent.auto_run` and `team.run`, when called; a `Team` reads its agents as a run does.
 UPWARD = {("agents", "orchestra"), ("agents", "options")}
 
-ACTING_LATER: dict[str, str] = {}
-
 
 class Import(NamedTuple):
     """One import: who, of what, where, and whether at once, when called or for annotations."""
@@ -253,7 +251,7 @@ def test_every_setting_is_read(cls, called):
         read |= {"initial_delay", "multiplier", "max_delay", "jitter"} if "delay" in read else set()
     fields = {field.name for field in attrs.fields(cls)}
 
-    assert sorted(fields - read - ACTING_LATER.keys()) == []
+    assert sorted(fields - read) == []
 
 
 def test_importing_the_public_names_imports_nothing_that_trio_has_not():
