@@ -59,6 +59,7 @@ class Context(Protocol):
         output_schema: The JSON Schema that this agent's answer has to meet, or None.
         notes: What was wrong with the last reply, where the step is taken again because of it.
         max_tool_rounds: How many replies of a model one step may take.
+        answered: Whether the prompt is what a person has answered to the question of this agent.
         offered: What this agent may do besides answering.
         memory: The agent's conversation along this branch.
         state: What the agents of the run share: ``state[key] = value`` writes.
@@ -82,6 +83,10 @@ class Context(Protocol):
     @property
     def offered(self) -> Offer:
         """What this agent may do besides answering."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the prompt is what a person has answered to the question of this agent."""
 
     @property
     def memory(self) -> ConversationMemory:

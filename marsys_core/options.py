@@ -68,15 +68,41 @@ def checked(options: RunOptions) -> RunOptions:
     given: dict[str, Any] = dict(options)
     for name, value in given.items():
         if name not in RunOptions.__annotations__:
-            raise UnknownName("option of a run", name, RunOptions.__annotations__)
+            known = [*RunOptions.__annotations__, "output_type"]
+            raise UnknownName("option of a run", name, known, _BELONGS.get(name, ""))
         kind, noun = _KINDS.get(name, (object, ""))
         if value is not None and not isinstance(value, kind):
             msg = f"{name}= takes {noun}, not {value!r:.200}"
             raise ConfigError(msg)
+    _check_messages(given.get("messages"))
     given["agents"] = agents_by_name(given.get("agents"))
     instance_of("execution_config", "ExecutionConfig", given.get("execution_config"))
     usable_channel(given.get("channel"))
     return given  # type: ignore[return-value]  # the same keys
+
+
+_BELONGS = {
+    "rules": "Rules belong to the topology: Topology(..., rules=[...]).",
+    "timeout": "Limits belong to execution_config=ExecutionConfig(timeout=...).",
+    "output_schema": "A schema belongs to an agent: Agent(..., output_schema=...).",
+}
+
+
+def _check_messages(messages: Any) -> None:
+    from marsys_core.messages import Message
+
+    if messages is None:
+        return
+    wrong = (
+        messages
+        if isinstance(messages, str)
+        else next((m for m in messages if not isinstance(m, Message)), None)
+    )
+    if wrong is not None:
+        msg = (
+            f"messages= takes Message objects, such as result.messages of an earlier run, not {wrong!r:.200}"
+        )
+        raise ConfigError(msg)
 
 
 def instance_of(argument: str, wanted: str, value: Any) -> Any:
@@ -119,6 +145,8 @@ def agents_by_name(agents: Agents | None) -> Mapping[str, BaseAgent]:
     for name, agent in found.items():
         if not isinstance(agent, BaseAgent):
             msg = f"agents= has {agent!r} under {name!r}, which is no agent; subclass BaseAgent or use @agent"
+            if hasattr(agent, "as_node"):
+                msg = f"agents= has {agent!r}, which is a team; write team.as_node({name!r})"
             raise ConfigError(msg)
         if not hasattr(agent, "name"):
             msg = f"a {type(agent).__name__} was made without BaseAgent's part; call super().__init__(...) in its __init__"

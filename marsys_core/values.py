@@ -325,6 +325,11 @@ class _Walk:
             return self.visit(_base(value), depth)
         if (fields := _fields_of(value)) is not None:
             return self.mapping(fields, depth)
+        if hasattr(value, "__await__"):
+            if hasattr(value, "close"):
+                value.close()
+            msg = f"a value of type {type(value).__qualname__!r} is still to be awaited; is an await missing?"
+            raise self.refuse(msg)
         msg = (
             f"a value of type {type(value).__qualname__!r} cannot be recorded; return JSON data, a Message, "
             "an attrs, dataclass or pydantic object, or name the type in Orchestra(types=[...])"

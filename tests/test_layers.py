@@ -49,7 +49,7 @@ ROOMS = {
         *{"errors", "config", *PURE, "models", "tools", "memory", "shapes", "results", "context"},
         "orchestrator",
     },
-    "options": {"errors", "config", "agents"},
+    "options": {"errors", "messages", "config", "agents"},
     "engine": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
         *{"context", "plugins", "agents", "orchestrator", "options", "questions", "shapes"},

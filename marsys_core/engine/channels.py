@@ -16,7 +16,7 @@ from marsys_core.questions import Question
 if TYPE_CHECKING:
     from marsys_core.engine.engine import Engine
 
-__all__ = ["FunctionChannel", "channel_of"]
+__all__ = ["FunctionChannel", "channel_of", "refuse_unanswerable"]
 
 
 @attrs.frozen(eq=False)
@@ -39,6 +39,23 @@ class FunctionChannel:
         return await value if inspect.isawaitable(value) else value
 
 
+def refuse_unanswerable(given: Any, engine: Engine) -> None:
+    """Refuse a channel that the application answers, where nobody but the engine would know it.
+
+    Raises:
+        ConfigError: Whoever waits for the run could never answer.
+    """
+    if not isinstance(given, str) or given not in engine.composition.names("channel"):
+        return
+    features = getattr(engine.composition.item("channel", given), "features", ())
+    if "application" in features:
+        msg = (
+            f"channel={given!r} is answered by the application, which cannot reach it while it waits for this call; "
+            "give a channel that you hold, such as QueueChannel(), or start(...) the run and use run.answer(...)"
+        )
+        raise ConfigError(msg)
+
+
 async def channel_of(given: Any, engine: Engine) -> Channel | None:
     """Return the channel that `given` stands for: a name, a function, a channel, or None.
 
@@ -49,6 +66,9 @@ async def channel_of(given: Any, engine: Engine) -> Channel | None:
     if given is None:
         return None
     found = await engine.get("channel", given) if isinstance(given, str) else given
+    if isinstance(found, type):
+        msg = f"channel= takes an object: write {found.__name__}()"
+        raise ConfigError(msg)
     if hasattr(found, "ask"):
         return found  # type: ignore[no-any-return]
     if not callable(found) or isinstance(given, str):

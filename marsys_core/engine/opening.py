@@ -12,7 +12,7 @@ import attrs
 import marsys_core
 from marsys_core.agents import BaseAgent, current_registry
 from marsys_core.config import ExecutionConfig
-from marsys_core.engine.channels import channel_of
+from marsys_core.engine.channels import channel_of, refuse_unanswerable
 from marsys_core.engine.contracts import answering, filled, takes
 from marsys_core.engine.engine import Engine
 from marsys_core.engine.report import raised, report
@@ -201,6 +201,9 @@ async def execute(
         RecoverableError: A passing cause that was still there after the retries.
     """
     try:
+        if adopt is None:  # nobody holds the run meanwhile
+            own = request.options.get("channel")
+            refuse_unanswerable(orchestra.channel if own is None else own, engine)
         run = await assemble(orchestra, engine, request, run_id)
     except MarsysError as error:
         return _never_started(error, orchestra, request, run_id)

@@ -163,6 +163,7 @@ class People:
             step.start_clock()
             self.update_clocks()
         if pending.error is not None:
+            _warn(step, f"the approval of tool {tool.name!r} came to nothing: {told(pending.error)}")
             raise pending.error
         return pending.value
 
@@ -171,6 +172,12 @@ class People:
         if self._is_open(asked):
             error = Cancelled("the call that was to be approved has ended")
             self.run._accept(self.run.orchestrator.on_no_answer(asked.request_id, error))
+
+
+def _warn(step: Step, message: str) -> None:
+    """Tell the caller of the run too: the model is told, and may say nothing of it."""
+    branch = step.branch
+    step.run.record(e.Warned(branch.id, branch.n, step.cause, message))
 
 
 async def approved(
@@ -184,7 +191,8 @@ async def approved(
     """
     people = step.run.people
     if people is None:
-        msg = f"tool {tool.name!r} needs a person's approval, and there is no channel to one; it was not run"
+        _warn(step, f"tool {tool.name!r} needs a person's approval, and the run has no channel")
+        msg = f"tool {tool.name!r} needs a person's approval, and there is no channel to one (give the run channel=...); it was not run"
         raise UserUnavailable(msg)
     arguments = parse_object(given) if isinstance(given, str) else given
     said = await people.approve(step, tool, arguments, at)

@@ -84,6 +84,10 @@ class Step:
         return self.branch.steps
 
     @property
+    def answered(self) -> bool:
+        return self.branch.how == "answer"
+
+    @property
     def data(self) -> Mapping[str, Any]:
         return self.run.data
 
@@ -422,6 +426,11 @@ class ToolPlace:
     task: Any
     deps: Any
     _caller: Step = attrs.field(repr=False, eq=False)
+
+    @property
+    def state(self) -> SharedState:
+        """What the agents of the run share; a write counts once the step of the call has ended well."""
+        return self._caller.state
 
     async def run_team(self, team: Team, task: Any) -> Any:
         """Let `team` work on `task` in a run of its own, as part of this call."""

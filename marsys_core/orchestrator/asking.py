@@ -113,7 +113,7 @@ class Asking(Talks):
 
     def _ask(self, branch: Branch, given: AskUser) -> None:
         if not self.reachable:
-            msg = f"a person was asked {given.prompt!r:.200}, and there is no channel to one"
+            msg = f"a person was asked {given.prompt!r:.200}, and there is no channel to one; give the run channel=..."
             self._fail_with(branch, UserUnavailable(msg), [given.prompt])
             return
         self._put(branch, "question", given)

@@ -107,6 +107,17 @@ def judged(edge: Edge, facts: Facts) -> Any:
     return edge.condition(facts)
 
 
+def _settled(verdict: Any) -> bool:
+    if verdict is True or verdict is False:
+        return verdict
+    if hasattr(verdict, "__await__"):
+        if hasattr(verdict, "close"):
+            verdict.close()
+        msg = "it has to be awaited, and a condition may not wait; make it a plain function"
+        raise TypeError(msg)
+    return bool(verdict)
+
+
 def closed_by(verdicts: Verdicts) -> tuple[str, ...]:
     """Return the targets of the edges that are closed."""
     return tuple([target for target, is_open in verdicts if not is_open])
@@ -131,7 +142,7 @@ class Judging(Merging):
 
     def _may_be_open(self, edge: Edge, facts: Facts) -> bool:
         try:
-            return bool(self.judge(edge, facts))
+            return _settled(self.judge(edge, facts))
         except Exception:
             return (
                 True  # the word that counts is spoken when the step has ended, and what is raised then counts
@@ -168,7 +179,7 @@ class Judging(Merging):
 
     def _is_open(self, edge: Edge, facts: Facts) -> bool:
         try:
-            return bool(self.judge(edge, facts))
+            return _settled(self.judge(edge, facts))
         except Exception as error:
             assert edge.condition is not None  # it is conditional
             name = condition_name(edge.condition)

@@ -132,7 +132,12 @@ def _context_parameter(parameters: Mapping[str, inspect.Parameter], raw: Mapping
     for name in parameters:
         if _is_context(raw.get(name)):
             return name
-    return "context" if "context" in parameters else None
+    if "context" not in parameters:
+        return None
+    # One of that name that is annotated as something else is an argument like any other.
+    annotation = raw.get("context", Any)
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return "context" if annotation is Any or text.split(".")[-1] in ("Any", "Context", "object") else None
 
 
 def _is_context(annotation: Any) -> bool:

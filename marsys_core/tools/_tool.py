@@ -9,7 +9,7 @@ import re
 import threading
 import types
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import attrs
@@ -57,6 +57,10 @@ class ToolContext(Protocol):
     @property
     def task(self) -> Any:
         """The run's original task."""
+
+    @property
+    def state(self) -> MutableMapping[str, Any]:
+        """What the agents of the run share; a write counts once the step of the call has ended well."""
 
     @property
     def deps(self) -> Any:
@@ -288,6 +292,8 @@ def _instead(function: Any) -> str:
         return (
             "; pass an instance of it" if hasattr(function, "call") else "; write a function that makes one"
         )
+    if hasattr(function, "as_tool"):
+        return "; write as_tool()"
     return "; write a function around it" if callable(function) else ""
 
 

@@ -90,6 +90,8 @@ class Topology:
         if isinstance(value, list | tuple):
             return cls(edges=value)
         msg = f"a topology is a Topology, a text, a list of edges or a mapping, not {clip(value)} ({type(value).__name__})"
+        if hasattr(value, "as_node"):
+            msg += "; a team runs by itself: await team.run(task)"
         raise TopologyError(msg)
 
     @classmethod

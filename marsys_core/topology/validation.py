@@ -139,8 +139,9 @@ def _unreachable(graph: Graph) -> Iterator[str]:
                 waiting.append(link.target)
     for name, node in graph.nodes.items():
         if name not in reached and node.kind is not NodeKind.START:
+            why = " (an edge out of 'user' says where a run begins)" if graph.out.get(USER) else ""
             yield (
-                f"node {name!r} cannot be reached from {listed(graph.entries)}; add an edge to it, or remove it"
+                f"node {name!r} cannot be reached from {listed(graph.entries)}{why}; add an edge to it, or remove it"
             )
 
 

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
         ToolError,
         TopologyError,
     )
-    from marsys_core.messages import Message, Usage
-    from marsys_core.models import ModelRequest, ModelResponse, Sampling
+    from marsys_core.messages import Message, ToolCall, Usage
+    from marsys_core.models import Capabilities, ModelRequest, ModelResponse, Sampling
+    from marsys_core.options import RunOptions
     from marsys_core.orchestra import Orchestra, Run
     from marsys_core.orchestrator import Facts
     from marsys_core.plugins import PluginSettings
@@ -77,8 +78,9 @@ _HOMES = {
         "ToolError",
         "TopologyError",
     ),
-    "marsys_core.messages": ("Message", "Usage"),
-    "marsys_core.models": ("ModelRequest", "ModelResponse", "Sampling"),
+    "marsys_core.messages": ("Message", "ToolCall", "Usage"),
+    "marsys_core.models": ("Capabilities", "ModelRequest", "ModelResponse", "Sampling"),
+    "marsys_core.options": ("RunOptions",),
     "marsys_core.orchestra": ("Orchestra", "Run"),
     "marsys_core.orchestrator": ("Facts",),
     "marsys_core.plugins": ("PluginSettings",),
@@ -105,6 +107,7 @@ __all__ = [
     "Block",
     "BranchResult",
     "Budget",
+    "Capabilities",
     "ConfigError",
     "Context",
     "ConvergenceError",
@@ -148,6 +151,7 @@ __all__ = [
     "RuleStopped",
     "Run",
     "RunError",
+    "RunOptions",
     "RunResult",
     "Sampling",
     "StatusConfig",
@@ -155,6 +159,7 @@ __all__ = [
     "Team",
     "TerminalChannel",
     "Tool",
+    "ToolCall",
     "ToolContext",
     "ToolError",
     "Topology",

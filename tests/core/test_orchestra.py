@@ -14,7 +14,7 @@ import trio
 
 from marsys_core import Provider, hookimpl
 from marsys_core import events as e
-from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry, agent
+from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry, Team, agent
 from marsys_core.config import ExecutionConfig, StatusConfig
 from marsys_core.errors import (
     ConfigError,
@@ -577,3 +577,54 @@ def test_settings_of_the_orchestra_hold_where_a_run_brings_none() -> None:
             return first.success, second.success
 
     assert virtually(main) == (False, True)
+
+
+@pytest.mark.parametrize("messages", ["hello", [{"role": "user", "content": "old"}], [1]])
+def test_messages_are_message_objects(messages: Any) -> None:
+    async def main() -> None:
+        async with Orchestra(plugins=BARE) as orchestra:
+            with pytest.raises(
+                ConfigError, match=r"^messages= takes Message objects, such as result\.messages"
+            ):
+                await orchestra.execute("go", "A", messages=messages)
+
+    trio.run(main)
+
+
+def test_what_belongs_elsewhere_is_said_to() -> None:
+    async def main() -> None:
+        async with Orchestra(plugins=BARE) as orchestra:
+            with pytest.raises(ConfigError, match=r"Did you mean 'output_type'"):
+                await orchestra.execute("go", "A", output_typ=int)  # type: ignore[call-overload]
+            with pytest.raises(ConfigError, match=r"ExecutionConfig\(timeout=\.\.\.\)\.$"):
+                await orchestra.execute("go", "A", timeout=3)  # type: ignore[call-overload]
+
+    trio.run(main)
+
+
+def test_a_team_in_the_wrong_place_is_told_where_it_belongs() -> None:
+    with Registry():
+        team = Team("A", [FunctionAgent(lambda prompt: prompt, name="A")])
+
+    async def main() -> None:
+        async with Orchestra(plugins=BARE) as orchestra:
+            with pytest.raises(CriticalError, match=r"a team runs by itself: await team\.run\(task\)$"):
+                await orchestra.execute("go", team)
+            with pytest.raises(ConfigError, match=r"write team\.as_node\('A'\)$"):
+                await orchestra.execute("go", "A", agents={"A": team})  # type: ignore[dict-item]
+
+    trio.run(main)
+    with pytest.raises(ConfigError, match=r"write as_tool\(\)$"):
+        BaseAgent(name="B", tools=[team])
+
+
+def test_a_forgotten_await_is_guessed() -> None:
+    async def later() -> str:
+        return "x"
+
+    @agent
+    async def A(prompt: Any) -> Any:
+        return later()
+
+    result = run("go", "A", [A]).result
+    assert "is still to be awaited; is an await missing?" in str(result.error)

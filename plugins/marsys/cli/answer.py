@@ -34,6 +34,7 @@ def written_json(result: RunResult) -> str:
     data = {
         "success": result.success,
         "response": encode(result.final_response),
+        "state": encode(dict(result.state)),
         "error": None if error is None else {"type": type(error).__name__, "message": str(error)},
         "run_id": result.run_id,
         "session_id": result.session_id,

@@ -14,6 +14,7 @@ import attrs
 import click
 
 from marsys.cli.knobs import Knobs
+from marsys_core.errors import ConfigError
 
 __all__ = ["Work", "channel_of", "dumb_terminal", "status_of", "team_options"]
 
@@ -125,7 +126,10 @@ def channel_of(team: Any, work: Work) -> str | None:
 
     composition = compose(team.plugins)
     if work.channel is not None:
-        composition.item("channel", work.channel)  # refuses what is not there, with the nearest
+        declared = composition.item("channel", work.channel)  # refuses what is not there, with the nearest
+        if "application" in getattr(declared, "features", ()):
+            msg = f"--channel {work.channel}: that is for an application, which answers; here nobody would"
+            raise ConfigError(msg)
         return work.channel
     typed = sys.stdin is not None and sys.stdin.isatty()
     return "terminal" if typed and "terminal" in composition.names("channel") else None

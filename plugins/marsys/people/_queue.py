@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import trio
 
-from marsys_core.errors import UnknownName
+from marsys_core.errors import ConfigError, UnknownName
 from marsys_core.questions import Question
 
 __all__ = ["QueueChannel"]
@@ -29,11 +29,11 @@ class QueueChannel:
 
         channel = QueueChannel()
         async for question in channel:
-            channel.answer(question.request_id, "yes")
+            channel.answer(question, "yes")
 
     Each question is given to one reader, once; one whose run has ended meanwhile is left out. Without a
     reader questions stay open, and `Run.answer` answers them. Request ids repeat from run to run: where one
-    channel serves several runs, say which.
+    channel serves several runs, answer the `Question`, or say which run.
     """
 
     name = "queue"
@@ -60,28 +60,32 @@ class QueueChannel:
         """What is open, in the order in which it was asked."""
         return tuple(entry.question for entry in self._open.values() if not entry.answered.is_set())
 
-    def answer(self, request_id: str, value: Any, *, run_id: str | None = None) -> None:
+    def answer(self, question: Question | str, value: Any, *, run_id: str | None = None) -> None:
         """Answer an open question.
 
         Args:
-            request_id: The question's.
+            question: The question, or its request id.
             value: The answer.
-            run_id: The question's too; needed where several runs have a question of that id open.
+            run_id: The question's run; needed with an id that several runs have open.
 
         Raises:
-            UnknownName: No question with this id is open, or several of different runs are.
+            UnknownName: No question with this id is open.
+            ConfigError: Several are, of different runs.
             AnswerRefused: The question does not allow this answer; it stays open.
         """
+        request_id = question if isinstance(question, str) else question.request_id
+        run_id = run_id if isinstance(question, str) else question.run_id
         found = [
             entry
             for (run, id), entry in self._open.items()
             if id == request_id and run_id in (None, run) and not entry.answered.is_set()
         ]
         if len(found) != 1:
-            known = [each.request_id for each in self.questions]
-            runs = ", ".join(repr(entry.question.run_id) for entry in found)
-            hint = f"It is open in the runs {runs}; say which with run_id=." if found else ""
-            raise UnknownName("open question" if not found else "single question", request_id, known, hint)
+            if found:
+                runs = ", ".join(repr(entry.question.run_id) for entry in found)
+                msg = f"question {request_id!r} is open in the runs {runs}; give the Question, or say which with run_id="
+                raise ConfigError(msg)
+            raise UnknownName("open question", request_id, [each.request_id for each in self.questions])
         found[0].question.check(value)
         found[0].value = value
         found[0].answered.set()

@@ -31,5 +31,10 @@ def marsys_channels() -> Iterable[Provider[Channel]]:
     """Offer the channels that ``channel="terminal"`` and ``channel="queue"`` name."""
     return [
         Provider("terminal", make=_make_terminal, summary="Asks on standard error, and reads standard input"),
-        Provider("queue", make=_make_queue, summary="Keeps questions open until the application answers"),
+        Provider(
+            "queue",
+            make=_make_queue,
+            features=frozenset({"application"}),
+            summary="Keeps questions open until the application answers",
+        ),
     ]

@@ -31,8 +31,8 @@ from marsys_core.errors import (
 from marsys_core.orchestra import Orchestra
 from marsys_core.plugins import PluginSettings
 from marsys_core.questions import Question
-from marsys_core.tools import tool
-from marsys_core.topology import ConvergencePolicy
+from marsys_core.tools import ToolContext, tool
+from marsys_core.topology import ConvergencePolicy, Topology
 from tests.core.fakes import BARE, FakeModel, Heard, Ran, bare, call, invoking, run, virtually
 
 
@@ -151,7 +151,7 @@ def test_without_a_channel_a_question_fails_at_once() -> None:
     ran = run("x", "A -> user", [asker()])
     assert type(ran.result.error) is UserUnavailable
     assert str(ran.result.error) == (
-        "a person was asked 'A?', and there is no channel to one (at branch 0, node 'A', step 1)"
+        "a person was asked 'A?', and there is no channel to one; give the run channel=... (at branch 0, node 'A', step 1)"
     )
 
 
@@ -486,7 +486,7 @@ def test_with_nobody_to_ask_the_tool_never_runs() -> None:
     ran, done, model = deleting(call("delete", path="a"), None)
     assert done == []
     assert model.said(1)[-1][1].startswith(
-        "tool 'delete' needs a person's approval, and there is no channel to one; it was not run"
+        "tool 'delete' needs a person's approval, and there is no channel to one (give the run channel=...); it was not run"
     )
 
 
@@ -675,3 +675,66 @@ def test_without_a_channel_the_join_fails_and_says_that_nobody_could_be_asked() 
     ran = run("x", "A <-> [B, C]", [A, bad, agent(name="C")(lambda prompt: "c")], convergence_policy=policy)
     assert type(ran.result.error) is ConvergenceError
     assert "; nobody could be asked: there is no channel to a person" in str(ran.result.error)
+
+
+def test_an_agent_knows_an_answer_from_a_task_wherever_it_stands() -> None:
+    @agent
+    async def First(prompt: Any) -> Any:
+        return prompt
+
+    @agent
+    async def Asker(prompt: Any, context: Any) -> Any:
+        return f"heard {prompt}" if context.answered else AskUser("may I?")
+
+    async def main() -> Any:
+        async with bare(channel=lambda question: "yes") as orchestra:
+            return await orchestra.execute("go", "First -> Asker; Asker -> user", agents=[First, Asker])
+
+    assert virtually(main).final_response == "heard yes"
+
+
+def test_a_tool_writes_to_the_shared_state() -> None:
+    @tool
+    async def note(text: str, context: ToolContext) -> str:
+        """Note."""
+        context.state["notes"] = text
+        return "noted"
+
+    model = FakeModel([call("note", text="a"), "done"])
+    topology = Topology(["A"], state={"notes": "append"})
+    result = run("go", topology, [Agent("A", model=model, tools=[note])]).result
+    assert result.state == {"notes": ["a"]}
+
+
+def test_an_approval_that_comes_to_nothing_is_told_to_the_caller_too() -> None:
+    @tool(approval=True)
+    async def delete() -> str:
+        """Delete."""
+        return "deleted"
+
+    def result(channel: Any) -> Any:
+        async def main() -> Any:
+            model = FakeModel([call("delete"), "done"])
+            async with bare(channel=channel) as orchestra:
+                return await orchestra.execute("go", "A", agents=[Agent("A", model=model, tools=[delete])])
+
+        return virtually(main)
+
+    assert result(None).metadata["warnings"] == (
+        "tool 'delete' needs a person's approval, and the run has no channel",
+    )
+    (warned,) = result(lambda question: "yes").metadata["warnings"]
+    assert warned.startswith("the approval of tool 'delete' came to nothing: the answer is one of 'approve'")
+
+
+def test_a_channel_class_is_no_channel() -> None:
+    class Line:
+        async def ask(self, question: Any) -> Any:
+            return "x"
+
+    async def main() -> None:
+        async with bare() as orchestra:
+            with pytest.raises(ConfigError, match=r"^channel= takes an object: write Line\(\)$"):
+                await orchestra.execute("go", "A", agents=[Agent("A", model=FakeModel(["a"]))], channel=Line)
+
+    virtually(main)

@@ -83,7 +83,7 @@ def test_a_default_that_is_none_of_the_options_is_refused() -> None:
 def test_with_nobody_to_ask_the_branch_fails_at_once() -> None:
     out = drive("A -> user", {"A": ask()})
     assert out.error == (
-        "failed: UserUnavailable: a person was asked 'may I?', and there is no channel to one "
+        "failed: UserUnavailable: a person was asked 'may I?', and there is no channel to one; give the run channel=... "
         "(at branch 0, node 'A', step 1)"
     )
     assert [event.value for event in out.of(e.Dropped)] == ["may I?"]

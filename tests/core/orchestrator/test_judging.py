@@ -314,3 +314,11 @@ def test_where_a_conversation_is_over_the_edges_of_its_other_side_are_judged_wit
     (over,) = [event for event in run.of(e.BranchMoved) if event.how == "over"]
     assert over.conditions == (("C", ready),)
     assert run.success
+
+
+def test_a_condition_that_would_have_to_be_awaited_is_an_error_and_not_open() -> None:
+    async def later() -> bool:
+        return True
+
+    run = drive(laid(Edge("A", "B", condition=lambda facts: later())), {})
+    assert "raised TypeError: it has to be awaited, and a condition may not wait" in run.error

@@ -351,7 +351,11 @@ def test_the_context_is_found_by_its_name() -> None:
     def named(a: int, context: Any) -> None: ...
     def both(context: str, where: ToolContext) -> None: ...
 
+    def argument(query: str, context: str = "") -> None: ...
+
     assert tool(named).context_parameter == "context"
+    assert tool(argument).context_parameter is None
+    assert list(tool(argument).parameters["properties"]) == ["query", "context"]
     assert tool(both).context_parameter == "where"
     assert list(tool(both).parameters["properties"]) == ["context"]
     assert tool(add).context_parameter is None

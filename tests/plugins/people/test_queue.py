@@ -12,7 +12,7 @@ import marsys.people.plugin as plugin
 from marsys.people import QueueChannel
 from marsys_core.actions import AskUser
 from marsys_core.agents import agent
-from marsys_core.errors import AnswerRefused, UnknownName
+from marsys_core.errors import AnswerRefused, ConfigError, UnknownName
 from marsys_core.orchestra import Orchestra
 from marsys_core.plugins import PluginSettings
 from marsys_core.questions import Question
@@ -67,14 +67,15 @@ def test_what_is_not_open_or_not_clear_or_not_allowed_is_refused() -> None:
             nursery.start_soon(channel.ask, question("0:1", run_id="s"))
             await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(
-                UnknownName, match=r"It is open in the runs '[rs]', '[rs]'; say which with run_id=\.$"
+                ConfigError,
+                match=r"^question '0:1' is open in the runs '[rs]', '[rs]'; give the Question, or say which with run_id=$",
             ):
                 channel.answer("0:1", "x")
             with pytest.raises(
                 AnswerRefused, match=r"^the answer is one of 'a', 'b', not 'x' \(question '0:1'\)$"
             ):
                 channel.answer("0:1", "x", run_id="r")
-            channel.answer("0:1", "a", run_id="r")
+            channel.answer(question("0:1", run_id="r"), "a")
             with pytest.raises(UnknownName):
                 channel.answer("0:1", "b", run_id="r")
             channel.answer("0:1", "x")
@@ -111,3 +112,18 @@ def test_a_reader_that_waits_is_woken_and_a_cancelled_one_takes_nothing() -> Non
             channel.answer("0:1", "x")
 
     virtually(main)
+
+
+def test_a_queue_that_nobody_holds_is_refused_where_nobody_could_answer() -> None:
+    @agent
+    async def A(prompt: str) -> str:
+        return prompt
+
+    async def main() -> None:
+        async with Orchestra(agents=[A]) as orchestra:
+            with pytest.raises(ConfigError, match=r"^channel='queue' is answered by the application"):
+                await orchestra.execute("go", "A", channel="queue")
+            run = orchestra.start("go", "A", channel="queue")
+            assert (await run.result()).success
+
+    trio.run(main)
