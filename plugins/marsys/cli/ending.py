@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
 
 from marsys.cli.answer import written
 
-__all__ = ["say", "say_failed", "say_interrupted", "word"]
+__all__ = ["say", "say_failed", "say_interrupted", "say_not_started", "word"]
 
+_VARIABLE = re.compile(r"variables=\{'(?P<name>\w+)': \.\.\.\}")
 _WORDS = {2: "Ctrl-C", 15: "SIGTERM"}
 
 
@@ -38,6 +40,15 @@ def say_failed(conducted: Any, *, verbose: bool) -> None:
         import traceback
 
         click.echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
+
+
+def say_not_started(error: Exception) -> None:
+    """Say what kept a run from starting, in the words of the command line."""
+    say(f"the run cannot start: {_VARIABLE.sub(_as_option, str(error))}")
+
+
+def _as_option(found: re.Match[str]) -> str:
+    return f"--var {found['name']}=TEXT"
 
 
 def word(interruptions: Any) -> str:

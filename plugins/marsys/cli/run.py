@@ -10,8 +10,9 @@ import attrs
 import click
 
 from marsys.cli.answer import save, written, written_json
-from marsys.cli.ending import say, say_failed, say_interrupted, word
+from marsys.cli.ending import say, say_failed, say_interrupted, say_not_started, word
 from marsys.cli.options import Work, channel_of, dumb_terminal, status_of, team_options
+from marsys_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from marsys_core.options import RunOptions
@@ -73,6 +74,9 @@ def _run(work: Work, task: str, interruptions: Any, *, as_json: bool, file: Path
     if interruptions.first:
         say_interrupted(conducted, interruptions)
         return int(interruptions.exit_code)
+    if result is not None and isinstance(result.error, ConfigError) and not result.total_steps:
+        say_not_started(result.error)
+        return 2
     say_failed(conducted, verbose=work.verbose)
     return 1
 
