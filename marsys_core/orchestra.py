@@ -228,18 +228,22 @@ class Orchestra:
             LifecycleError: The orchestra is not open.
         """
         request = _request(task, topology, options, output_type)
+        request.attended = True
+        return self._begin(request)
+
+    def _begin(self, request: Request) -> Run:
         run, engine = Run(self.new_id()), self.engine
         engine.start_soon(run._work, self, engine, request)
         return run
 
     async def stream(
-        self, task: Any, topology: Any, **options: Unpack[RunOptions]
+        self, task: Any, topology: Any, *, output_type: Any = None, **options: Unpack[RunOptions]
     ) -> AsyncGenerator[Event, None]:
         """Run `task` and yield its events as they happen; the arguments are those of `run`.
 
         Closing the iterator cancels the run. What `run` would raise is raised after the last event.
         """
-        run = self.start(task, topology, **options)
+        run = self._begin(_request(task, topology, options, output_type))
         try:
             async with aclosing(run.events()) as events:
                 async for event in events:
@@ -340,17 +344,18 @@ class Run:
         people = None if self._shell is None else self._shell.people
         return () if people is None else people.questions
 
-    def answer(self, request_id: str, value: Any) -> None:
+    def answer(self, question: Question | str, value: Any) -> None:
         """Answer an open question, whoever else was asked; the first answer counts.
 
         Args:
-            request_id: The question's.
+            question: The question, or its request id.
             value: The answer.
 
         Raises:
             UnknownName: No question with this id is open; those that are, are listed.
             AnswerRefused: The question does not allow this answer; it stays open.
         """
+        request_id = question if isinstance(question, str) else question.request_id
         people = None if self._shell is None else self._shell.people
         if people is None:
             raise UnknownName("open question", str(request_id))

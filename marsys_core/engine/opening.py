@@ -69,12 +69,16 @@ async def open_engine(
 
 @attrs.define(eq=False, kw_only=True)
 class Request:
-    """What a caller asks for: the arguments of `Orchestra.run`, checked."""
+    """What a caller asks for: the arguments of `Orchestra.run`, checked.
+
+    `attended` says that somebody holds the run while it goes on, and could answer its questions.
+    """
 
     task: Any
     topology: Any
     options: RunOptions
     answer: Shape | None = None
+    attended: bool = False
 
     def config(self, default: ExecutionConfig | None) -> ExecutionConfig:
         """Return the settings that hold: of two limits on steps the smaller."""
@@ -201,7 +205,7 @@ async def execute(
         RecoverableError: A passing cause that was still there after the retries.
     """
     try:
-        if adopt is None:  # nobody holds the run meanwhile
+        if not request.attended:
             own = request.options.get("channel")
             refuse_unanswerable(orchestra.channel if own is None else own, engine)
         run = await assemble(orchestra, engine, request, run_id)

@@ -1,5 +1,7 @@
 """Every Python example on a page runs, in the order of the page, and prints what the page shows."""
 
+import ast
+import builtins
 import io
 from contextlib import redirect_stdout
 from functools import partial
@@ -52,6 +54,33 @@ def test_the_examples_of_a_page_run_and_print_what_it_shows(page, monkeypatch):
 
 
 _run = partial(trio.run)
+
+
+def foreign_names(text: str) -> set[str]:
+    """Return the names that a program reads and nothing in it makes."""
+    read, made = set(), set(dir(builtins))
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                read.add(name)
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
+                made.add(name)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                made.add(node.name)
+            case ast.Import() | ast.ImportFrom():
+                made |= {alias.asname or alias.name for alias in node.names}
+    return read - made
+
+
+def test_a_page_whose_examples_go_on_from_each_other_says_so_above_them():
+    silent = []
+    for page in pages():
+        above, *_ = page.read_text("utf-8").split("```python", 1)
+        goes_on = any(foreign_names(block.text) for block, _ in programs(page))
+        if goes_on and "Each example goes on from those before it" not in " ".join(above.split()):
+            silent.append(page.name)
+
+    assert silent == []
 
 
 def test_there_are_examples():

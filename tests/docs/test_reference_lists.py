@@ -1,6 +1,7 @@
 """The reference pages list what there is: members, events, keys of team files, options of commands."""
 
 import inspect
+import json
 import re
 import tomllib
 import typing
@@ -10,21 +11,35 @@ import click
 import pytest
 
 from marsys.cache.plugin import CacheSettings
-from marsys.cli import process, team, team_agents, team_pools, team_topology
+from marsys.cli import answer, process, team, team_agents, team_pools, team_topology
 from marsys.cli.group import marsys
 from marsys.expressions.plugin import ExpressionSettings
 from marsys.memory.plugin import WindowSettings
 from marsys.models.plugin import ExtractiveSettings, ScriptedSettings
+from marsys.people import QueueChannel
 from marsys.search.plugin import SearchSettings
 from marsys.security.plugin import InputSizeSettings
-from marsys_core import events
+from marsys_core import actions, events
+from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Team
+from marsys_core.agents.agent import RESERVED
+from marsys_core.agents.function import ContractOptions
+from marsys_core.agents.pool import AgentPool, PoolStatistics
+from marsys_core.agents.reserved import read_reserved, reserved_specs
 from marsys_core.context import Context
 from marsys_core.errors import ModelErrorKind
+from marsys_core.messages import ToolCall
 from marsys_core.models import FinishReason, ModelRequest, ModelResponse, Sampling
+from marsys_core.options import RunOptions
+from marsys_core.orchestra import Orchestra, Run
+from marsys_core.orchestrator import Offer
 from marsys_core.plugins import knobs
+from marsys_core.questions import Question
+from marsys_core.results import BranchResult, RunResult
+from marsys_core.tools import ToolContext, tool
 from marsys_core.topology import Node
 from tests.docs.pages import ROOT, blocks
 
+API = "reference/api.md"
 SETTINGS = {
     "search": [SearchSettings],
     "models": [ExtractiveSettings, ScriptedSettings],
@@ -55,13 +70,37 @@ def first_cells(text: str) -> list[str]:
     return [row[0].strip(" `") for row in rows(text)]
 
 
-def signature(name: str) -> str:
-    """Return a method of `Context` as the page has it: without types, and with its `await`."""
-    method = getattr(Context, name)
+def signature(name: str, cls: type = Context, hidden: tuple[str, ...] = ("self", "cls")) -> str:
+    """Return a method of a class as the page has it: without types, and with its `await`."""
+    method = getattr(cls, name)
     given = inspect.signature(method)
-    plain = [each.replace(annotation=each.empty) for each in given.parameters.values() if each.name != "self"]
+    plain = [
+        each.replace(annotation=each.empty) for each in given.parameters.values() if each.name not in hidden
+    ]
     wait = "await " if inspect.iscoroutinefunction(method) else ""
     return f"{wait}{name}{inspect.Signature(plain)}"
+
+
+def properties(cls: type) -> list[str]:
+    return [name for name, each in vars(cls).items() if isinstance(each, property) and name[0] != "_"]
+
+
+def methods(cls: type) -> list[str]:
+    own = {
+        name for name, each in vars(cls).items() if isinstance(each, classmethod) or inspect.isfunction(each)
+    }
+    return [name for name in vars(cls) if name in own and name[0] != "_"]
+
+
+def arguments(function: object) -> list[str]:
+    """Return the names of what a function takes, without those that stand for any number."""
+    given = inspect.signature(function).parameters.values()  # type: ignore[arg-type]  # also a class
+    return [each.name for each in given if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+
+
+def in_class(text: str, *, calls: bool) -> list[str]:
+    """Return the first cells that are calls, or those that are not."""
+    return [cell for cell in first_cells(text) if cell.endswith(")") is calls]
 
 
 def test_every_attribute_of_the_context_is_listed():
@@ -205,3 +244,124 @@ def test_the_exit_codes_are_those_of_the_process():
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
 
     assert listed == {0, process._FAILED, process._MISTAKE, process._BROKEN_PIPE, 128 + 2, 128 + 15}
+
+
+@pytest.mark.parametrize(
+    ("page", "title", "names"),
+    [
+        (API, "Orchestra", arguments(Orchestra)),
+        (API, "Options of a run", list(RunOptions.__annotations__)),
+        (API, "BaseAgent", arguments(BaseAgent)),
+        (API, "agent", ["name", "description", *ContractOptions.__annotations__]),
+        (API, "Team", arguments(Team)),
+        (API, "BranchResult", [field.name for field in attrs.fields(BranchResult)]),
+        (API, "Question", [field.name for field in attrs.fields(Question)]),
+        (API, "ToolContext", properties(ToolContext)),
+        (API, "QueueChannel", properties(QueueChannel)),
+        ("how-to/agents.md", "A pool of agents", arguments(AgentPool)),
+        ("how-to/people.md", "Ask people", [field.name for field in attrs.fields(actions.AskUser)][:-1]),
+        ("reference/tools.md", "`tool`", arguments(tool)[1:]),
+    ],
+    ids=lambda given: "" if isinstance(given, list) else given,
+)
+def test_every_argument_and_field_is_listed(page, title, names):
+    assert in_class(section(page, title), calls=False) == names
+
+
+def test_every_argument_of_an_agent_is_listed_once_beside_those_of_a_base_agent():
+    listed = first_cells(section(API, "Agent"))
+
+    assert {*listed, *arguments(BaseAgent)} == {*arguments(Agent)}
+    assert not {*listed} & {*arguments(BaseAgent)}
+
+
+def test_agent_functions_take_what_the_page_says():
+    assert arguments(FunctionAgent)[1:] == ["name", "description"]
+    assert inspect.signature(FunctionAgent).parameters["contract"].annotation == "Unpack[ContractOptions]"
+
+
+@pytest.mark.parametrize("cls", [Orchestra, BaseAgent, Team, QueueChannel, Question, ToolContext])
+def test_every_method_is_listed_with_its_arguments(cls):
+    title = "BaseAgent" if cls is BaseAgent else cls.__name__
+    hidden = ("ask",)  # what the engine calls
+
+    assert in_class(section(API, title), calls=True) == [
+        signature(name, cls) for name in methods(cls) if name not in hidden
+    ]
+
+
+def test_every_member_of_a_run_is_listed():
+    listed = first_cells(section(API, "Run"))
+
+    assert {re.sub(r"^await |\(.*", "", cell) for cell in listed} == {"id", *properties(Run), *methods(Run)}
+    assert signature("answer", Run) in listed
+    assert re.findall(r"`(\w+)`", rows(section(API, "Run"))[1][1]) == re.findall(
+        r"``(\w+)``", Run.status.__doc__ or ""
+    )
+
+
+def test_every_member_of_a_result_is_listed():
+    listed = first_cells(section(API, "RunResult"))
+
+    assert sorted(listed) == sorted(
+        [*(field.name for field in attrs.fields(RunResult)), *properties(RunResult), "unwrap()"]
+    )
+
+
+def test_every_member_of_a_pool_is_listed():
+    listed = {re.sub(r"^await |\(.*", "", cell) for cell in first_cells(section(API, "AgentPool"))}
+    text = section(API, "AgentPool")
+    own = {"lease", "warm_up"}  # what the engine calls
+
+    assert listed == {*methods(AgentPool), "instances"} - own
+    assert [field.name for field in attrs.fields(PoolStatistics) if f"`{field.name}`" not in text] == []
+
+
+def test_every_action_is_listed_with_its_arguments():
+    made = {cls for cls in vars(actions).values() if inspect.isclass(cls) and issubclass(cls, actions.Action)}
+    inner = {actions.Action, actions.Content, actions.CallTools, actions.Malformed}
+    expected = [_action(cls) for cls in made - inner]
+
+    assert sorted(first_cells(section(API, "Actions"))) == sorted(expected)
+
+
+def _action(cls: type) -> str:
+    given = inspect.signature(cls).parameters.values()
+    plain = [each.replace(annotation=each.empty) for each in given if each.name != "replies"]
+    return f"{cls.__name__}{inspect.Signature(plain)}"
+
+
+def test_every_reserved_tool_is_listed_with_arguments_that_it_takes():
+    table = rows(section("reference/topology.md", "Actions as tool calls"))
+    listed = {row[0].strip("`"): json.loads(row[1].strip("`")) for row in table}
+    specs = reserved_specs(Offer(("Facts", "Tone"), answer=True, finish=True, ask=True, end=True))
+
+    assert {*listed} == RESERVED
+    assert {name: [*given] for name, given in listed.items()} == {
+        spec.name: [*spec.parameters["properties"]] for spec in specs
+    }
+    for name, given in listed.items():
+        action, _ = read_reserved([ToolCall("1", name, json.dumps(given))])
+        assert not isinstance(action, actions.Malformed)
+
+
+def test_every_key_of_the_json_of_a_run_is_listed():
+    branch = BranchResult(
+        branch_id="0",
+        agent="A",
+        success=True,
+        response=1,
+        error=None,
+        steps=1,
+        duration=1.0,
+        outcome="returned",
+    )
+    result = RunResult(success=False, final_response=1, error=ValueError(), branch_results=(branch,))
+    data = json.loads(answer.written_json(result))
+    table = rows(section("reference/command-line.md", "What `--json` writes"))
+    told = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[1])) for row in table}
+
+    assert list(told) == list(data)
+    assert told["error"] == {*data["error"]}
+    assert told["usage"] == {*data["usage"]}
+    assert told["branches"] == {*data["branches"][0]}

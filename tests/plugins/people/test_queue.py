@@ -125,5 +125,7 @@ def test_a_queue_that_nobody_holds_is_refused_where_nobody_could_answer() -> Non
                 await orchestra.execute("go", "A", channel="queue")
             run = orchestra.start("go", "A", channel="queue")
             assert (await run.result()).success
+        with pytest.raises(ConfigError, match=r"^channel='queue' is answered by the application"):
+            await Orchestra.run("go", "A", agents=[A], channel="queue")
 
     trio.run(main)
