@@ -15,12 +15,12 @@ import gc
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trio
 
-from marsys import Agent, ExecutionConfig, Invoke, Node, Orchestra, Registry, Topology, agent, tool
+from marsys import Agent, Edge, ExecutionConfig, Invoke, Node, Orchestra, Registry, Topology, agent, tool
 from marsys_core.messages import ToolCall, Usage
 from marsys_core.models import Capabilities, ModelResponse
 
@@ -198,6 +198,12 @@ def show(what: str, raw: float, ours: float, bound: float, unit: str = "µs") ->
     print(f"{what:<44} {raw:9.2f} {ours:9.2f} {unit:<3} {ours / raw:6.2f}x  bound {bound:g}x{verdict}")
 
 
+def show_cost(what: str, microseconds: float, bound: float) -> None:
+    """Show what something costs above the same run without it."""
+    verdict = "" if microseconds <= bound else "  (above it)"
+    print(f"{what:<44} {microseconds:19.2f} µs          bound {bound:g} µs{verdict}")
+
+
 async def measure_chain(orchestra: Orchestra) -> None:
     per_step = {}
     for n in (100, 1000):
@@ -236,6 +242,118 @@ def three_steps(orchestra: Orchestra) -> tuple[Side, Side]:
         lambda: orchestra.execute(PROMPT, CHAIN, agents=agents),
         lambda: Orchestra.run(PROMPT, CHAIN, agents=agents),
     )
+
+
+def ours_with(orchestra: Orchestra, functions: dict[str, Any], topology: Topology, **options: Any) -> Side:
+    """A run of `topology` with plain functions as agents."""
+    agents = [agent(name=name)(function) for name, function in functions.items()]
+    return lambda: orchestra.execute(
+        PROMPT, topology, agents=agents, execution_config=ExecutionConfig(max_steps=1_000_000), **options
+    )
+
+
+def uses_state(orchestra: Orchestra, use: Callable[[Any], None]) -> Side:
+    """A chain of 20 steps, each of which uses the shared state, or a plain dict, 50 times."""
+
+    async def one(prompt: Any, context: Any) -> str:
+        use(context.state)
+        return REPLY
+
+    return ours_with(orchestra, {"A": one, "B": one}, ring(20), state={"k0": 1, "k1": "text", "k2": {"a": 1}})
+
+
+def written(value: Any) -> Callable[[Any], None]:
+    def use(state: Any) -> None:
+        for key in KEYS:
+            state[key] = value
+
+    return use
+
+
+def read(state: Any) -> None:
+    for key in KEYS:
+        state[key]
+
+
+KEYS = [f"k{i % 3}" for i in range(50)]
+VALUES = {
+    "a number": 42,
+    "a short text": "ready",
+    "a small dict": {"name": "draft", "score": 0.7, "done": False},
+}
+
+
+async def measure_state(orchestra: Orchestra) -> None:
+    plain: dict[str, Any] = {}
+
+    def as_dict(use: Callable[[Any], None]) -> Side:
+        return uses_state(orchestra, lambda state: use(plain))
+
+    for what, value in VALUES.items():
+        use = written(value)
+        base, ours = await compare(as_dict(use), uses_state(orchestra, use), 20 * len(KEYS))
+        show_cost(f"writing {what} to the shared state", ours - base, 5)
+    base, ours = await compare(as_dict(read), uses_state(orchestra, read), 20 * len(KEYS))
+    show_cost("reading from the shared state", ours - base, 5)
+
+
+def beside(condition: Any, rules: Sequence[Any] = ()) -> Topology:
+    """A ring of two, with an edge beside it that has `condition`, or none, and is never taken."""
+    given = ring(STEPS)
+    edges = [*given.edges, *(Edge(name, "C", condition=condition) for name in "AB")]
+    return Topology(nodes=[*given.nodes.values(), Node("C")], edges=edges, entry_point="A", rules=rules)
+
+
+STEPS = 500
+
+
+class Quiet:
+    """A rule that says nothing."""
+
+    def before_step(self, facts: Any) -> None:
+        return None
+
+    def after_step(self, facts: Any) -> None:
+        return None
+
+
+async def measure_conditions(orchestra: Orchestra) -> None:
+    def side(condition: Any) -> Side:
+        three = dict.fromkeys("ABC", step)
+        return ours_with(orchestra, three, beside(condition), state={"error_rate": 0.05})
+
+    for what, condition in (
+        ("an expression", "error_rate > 0.1"),
+        ("a function", lambda facts: facts.state["error_rate"] > 0.1),
+    ):
+        base, ours = await compare(side(None), side(condition), STEPS)
+        show_cost(f"judging a condition, {what}, each step", ours - base, 5)
+
+
+async def measure_rules(orchestra: Orchestra) -> None:
+    def side(rules: Sequence[Any]) -> Side:
+        return ours_with(orchestra, dict.fromkeys("ABC", step), beside(None, rules))
+
+    for count in (1, 3):
+        base, ours = await compare(side(()), side([Quiet() for _ in range(count)]), STEPS)
+        show_cost(f"asking {count} rule{'s' * (count > 1)} before and after, each step", ours - base, 2)
+
+
+async def measure_conversation(orchestra: Orchestra) -> None:
+    talk = Topology(edges=[f"A <~{STEPS}> B"], entry_point="A")
+    for functions, who, bound in ((False, "agents", 12), (True, "functions", 6)):
+        agents = [agent(name=n)(step) if functions else Agent(n, model=TextModel()) for n in "AB"]
+        raw, ours = await compare(lambda: raw_chain(STEPS), executed(talk, agents, orchestra), STEPS)
+        show(f"conversation of {STEPS} turns of {who}, each", raw, ours, bound)
+
+
+async def measure_budget(orchestra: Orchestra) -> None:
+    agents = [Agent(name, model=TextModel()) for name in "AB"]
+    free = executed(ring(100), agents, orchestra)
+    for limits in ({"max_tokens": 10**12}, {"max_tokens": 10**12, "max_cost": 1e9, "max_tool_calls": 10**9}):
+        base, ours = await compare(free, executed(ring(100), agents, orchestra, **limits), 100)
+        plural = "s" * (len(limits) > 1)
+        show_cost(f"a model call under {len(limits)} limit{plural} of a budget", ours - base, 20)
 
 
 async def measure_concurrent(orchestra: Orchestra) -> None:
@@ -336,6 +454,11 @@ MEASURES = {
     "chain": measure_chain,
     "fan_out": measure_fan_out,
     "tools": measure_tools,
+    "state": measure_state,
+    "conditions": measure_conditions,
+    "rules": measure_rules,
+    "conversation": measure_conversation,
+    "budget": measure_budget,
     "concurrent": measure_concurrent,
     "cancel": measure_cancel,
     "memory": measure_memory,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-__all__ = ["FrozenDict", "FrozenList", "freeze", "thaw"]
+__all__ = ["FrozenDict", "FrozenList", "freeze", "freeze_small", "thaw"]
+
+_SMALL = 2**63  # whole numbers that need no looking at their size
 
 
 def _refused(self: Any, *_: Any, **__: Any) -> NoReturn:
@@ -61,6 +63,47 @@ def freeze(value: Any) -> Any:
     if kind is dict:
         return FrozenDict({key: freeze(item) for key, item in value.items()})
     return value
+
+
+def freeze_small(value: Any, room: int, depth: int = 4) -> tuple[Any, int]:
+    """Check, copy and freeze JSON data in one walk, as most of what is shared is: small and flat.
+
+    Args:
+        value: Anything.
+        room: About how many bytes it may take; strings count as if every character took four.
+        depth: How deep it may be nested.
+
+    Returns:
+        The frozen copy and what is left of the room; less than 0 where it is larger, deeper or of other types,
+        and has to be looked at properly.
+    """
+    kind, room = type(value), room - 16
+    if kind is str:
+        return value, room - 4 * len(value)
+    if kind is bool or value is None:
+        return value, room
+    if (kind is int and -_SMALL < value < _SMALL) or (kind is float and value - value == 0):
+        return value, room
+    if depth == 0 or room < 0:
+        return None, -1
+    if kind is dict:
+        items = {}
+        for key, inner in value.items():
+            if type(key) is not str:
+                return None, -1
+            items[key], room = freeze_small(inner, room - 16 - 4 * len(key), depth - 1)
+            if room < 0:
+                return None, -1
+        return FrozenDict(items), room
+    if kind is list or kind is tuple:
+        found = []
+        for inner in value:
+            item, room = freeze_small(inner, room, depth - 1)
+            if room < 0:
+                return None, -1
+            found.append(item)
+        return FrozenList(found), room
+    return None, -1
 
 
 def thaw(value: Any) -> Any:

@@ -59,6 +59,9 @@ _KINDS = {
 }
 
 
+_ANY: tuple[type, str] = (object, "")
+
+
 def checked(options: RunOptions) -> RunOptions:
     """Return `options` with the agents by name.
 
@@ -66,11 +69,11 @@ def checked(options: RunOptions) -> RunOptions:
         ConfigError: A value of another kind, or an option that there is not.
     """
     given: dict[str, Any] = dict(options)
+    known = RunOptions.__annotations__
     for name, value in given.items():
-        if name not in RunOptions.__annotations__:
-            known = [*RunOptions.__annotations__, "output_type"]
-            raise UnknownName("option of a run", name, known, _BELONGS.get(name, ""))
-        kind, noun = _KINDS.get(name, (object, ""))
+        if name not in known:
+            raise UnknownName("option of a run", name, [*known, "output_type"], _BELONGS.get(name, ""))
+        kind, noun = _KINDS.get(name, _ANY)
         if value is not None and not isinstance(value, kind):
             msg = f"{name}= takes {noun}, not {value!r:.200}"
             raise ConfigError(msg)
@@ -136,7 +139,7 @@ def agents_by_name(agents: Agents | None) -> Mapping[str, BaseAgent]:
         found = dict(agents)
     else:
         given = [agents] if isinstance(agents, BaseAgent) else list(agents)
-        found = {getattr(agent, "name", repr(agent)): agent for agent in given}
+        found = {agent.name if hasattr(agent, "name") else repr(agent): agent for agent in given}
         if len(found) != len(given):
             names = [agent.name for agent in given]
             twice = sorted({name for name in names if names.count(name) > 1})

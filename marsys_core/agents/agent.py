@@ -102,7 +102,8 @@ class Agent(BaseAgent):
     @property
     def system(self) -> str:
         """The instruction and the goal as they were written; without what a function is yet to say."""
-        return compose(self.instruction if isinstance(self.instruction, str) else "", self.goal)
+        instruction = self.instruction if isinstance(self.instruction, str) else ""
+        return compose(instruction, self.goal) if self.goal else instruction
 
     @property
     def output_schema(self) -> Mapping[str, Any] | None:

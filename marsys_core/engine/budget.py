@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import trio
 from marsys_core import events as e
 from marsys_core.errors import LimitError, MarsysError, ModelError, ModelErrorKind
 from marsys_core.messages import Usage
-from marsys_core.models import Capabilities, ModelRequest, ModelResponse
+from marsys_core.models import Capabilities, ModelRequest, ModelResponse, ToolSpec
 from marsys_core.orchestrator import Share
 
 if TYPE_CHECKING:
@@ -43,17 +44,26 @@ def estimated_input(request: ModelRequest) -> int:
 
     The instruction, the texts, the tool calls and the tools with their schemas count; images and files do not.
     """
-    import json
-
     count = len(request.system)
-    for message in request.messages:
-        count += len(message.text)
-        count += sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
+    for message in request.messages:  # all of the conversation, at every call
+        content = message.content
+        count += len(content) if type(content) is str else len(message.text)
+        if message.tool_calls:
+            count += sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
     for spec in request.tools:
-        count += len(spec.name) + len(spec.description) + len(json.dumps(spec.parameters, default=str))
+        count += _characters_of(spec)
     if request.output_schema is not None:
+        import json
+
         count += len(json.dumps(request.output_schema, default=str))
     return math.ceil(count / _CHARACTERS)
+
+
+@functools.lru_cache(maxsize=256)
+def _characters_of(spec: ToolSpec) -> int:
+    import json
+
+    return len(spec.name) + len(spec.description) + len(json.dumps(spec.parameters, default=str))
 
 
 def _counted_input(model: Any, request: ModelRequest) -> int:
@@ -91,7 +101,7 @@ class Hold:
     tokens: int
     cost: float
     refused: tuple[Share, str] | None = None
-    turn: trio.Event = attrs.field(factory=trio.Event)
+    turn: trio.Event | None = None
     open: bool = False
 
     @classmethod
@@ -177,7 +187,11 @@ class Purse:
         share = step.branch.share
         assert share is not None  # only then is there anything to hold to
         hold = Hold.of(self, share, model, request)
-        hold.refused = next(((each, limit) for each, limit, ever in hold.obstacles() if ever), None)
+        obstacles = list(hold.obstacles())
+        if not obstacles and not self._waiting:
+            self._set_aside(hold)
+            return hold
+        hold.refused = next(((each, limit) for each, limit, ever in obstacles if ever), None)
         if hold.refused is None:
             await self._wait(hold)
         if hold.refused is not None:
@@ -185,11 +199,12 @@ class Purse:
         return hold
 
     async def _wait(self, hold: Hold) -> None:
+        hold.turn = turn = trio.Event()
         self._waiting.append(hold)
         self._look()
-        if not hold.turn.is_set():
+        if not turn.is_set():
             try:
-                await hold.turn.wait()
+                await turn.wait()
             except BaseException:
                 self._abandon(hold)
                 raise
@@ -204,7 +219,8 @@ class Purse:
             held.cost -= hold.cost
             if not held.calls:
                 del self._held[share]
-        self._look()
+        if self._waiting:
+            self._look()
 
     def _abandon(self, hold: Hold) -> None:
         if hold.open:
@@ -234,6 +250,7 @@ class Purse:
             else:
                 self._set_aside(hold)
             self._waiting.remove(hold)
+            assert hold.turn is not None  # it waits
             hold.turn.set()
 
     def _set_aside(self, hold: Hold) -> None:

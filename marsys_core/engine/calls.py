@@ -146,10 +146,11 @@ async def attempt_model(
     content = pack(run.journal, content if type(content) is str else list(content))
     if calls:
         calls = pack_calls(run.journal, calls)
+    # `_value_` is what `value` returns by two calls.
     run.record(
         e.ModelReplied(
             branch.id, branch.n, step.cause, step.node, name, content, calls,
-            response.finish_reason.value, response.usage if hold is None else usage, trio.current_time() - started,
+            response.finish_reason._value_, response.usage if hold is None else usage, trio.current_time() - started,
         )
     )  # fmt: skip
     return response
@@ -170,10 +171,11 @@ def _check_response(name: str, given: object) -> None:
     if not isinstance(given, ModelResponse):
         msg = f"model {name!r} returned {given!r:.200}, and not a ModelResponse"
         raise ModelError(msg, kind=ModelErrorKind.MALFORMED)
+    content, calls = given.content, given.tool_calls
     sound = (
-        isinstance(given.content, str | tuple)
-        and isinstance(given.tool_calls, tuple)
-        and all(isinstance(call, ToolCall) for call in given.tool_calls)
+        (type(content) is str or isinstance(content, str | tuple))
+        and isinstance(calls, tuple)
+        and (not calls or all(isinstance(call, ToolCall) for call in calls))
         and isinstance(given.finish_reason, FinishReason)
         and isinstance(given.usage, Usage)
     )

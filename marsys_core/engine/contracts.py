@@ -22,12 +22,12 @@ __all__ = ["adapted", "answering", "filled", "takes"]
 
 def takes(agents: Mapping[str, Prepared]) -> Mapping[str, Shape] | None:
     """Return what the agents at the nodes may be handed, of those that say it; None where none does."""
-    found = {
-        node: prepared.checks.input
-        for node, prepared in agents.items()
-        if prepared.checks is not None and prepared.checks.input is not None
-    }
-    return found or None
+    found: dict[str, Shape] | None = None
+    for node, prepared in agents.items():
+        if prepared.checks is not None and prepared.checks.input is not None:
+            found = found or {}
+            found[node] = prepared.checks.input
+    return found
 
 
 def answering(agents: Mapping[str, Prepared], shape: Shape) -> dict[str, Prepared]:
@@ -45,9 +45,10 @@ def filled(agents: dict[str, Prepared], values: Mapping[str, Any]) -> dict[str, 
         ConfigError: Variables that nobody gave: all of them at once.
     """
     # Almost every run ends here: only a text with a brace in it can have a variable.
-    if not any(
-        "{" in prepared.agent.system for prepared in agents.values() if isinstance(prepared.agent, Agent)
-    ):
+    for prepared in agents.values():
+        if isinstance(prepared.agent, Agent) and "{" in prepared.agent.system:
+            break
+    else:
         return agents
     problems: list[str] = []
     made = dict(agents)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -108,7 +108,10 @@ class _Table(Mapping[str, BaseAgent]):
         raise UnknownName("agent", name, self)
 
     def __contains__(self, name: object) -> bool:
-        return any(name in layer for layer in self._layers)
+        for layer in self._layers:  # noqa: SIM110 - every run asks for every node
+            if name in layer:
+                return True
+        return False
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(itertools.chain(*self._layers)))
@@ -125,9 +128,10 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
         ValueRefused: The task cannot be recorded.
         UnknownName: An agent names a tool or a memory that no plugin provides.
     """
-    config = request.config(orchestra.execution_config)
+    config, options = request.config(orchestra.execution_config), request.options
     topology = Topology.of(request.topology)
-    table = _Table(cast("Mapping[str, BaseAgent]", request.options["agents"]), orchestra.agents)
+    own: Any = options["agents"]  # checked: by name
+    table = _Table(own, orchestra.agents)
     laid = engine.laid(topology) if topology.rules else None
     topology.validate(table, () if laid is None else laid.problems)
     graph, limits = topology.graph, NO_LIMITS
@@ -138,12 +142,22 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
     for node in graph.nodes.values():
         if node.kind is NodeKind.AGENT:
             prepared[node.name] = await engine.prepared(table[node.agent or node.name])
-    data, variables = request.options.get("context") or {}, request.options.get("variables") or {}
+    data, variables = options.get("context") or {}, options.get("variables") or {}
     given = {**data, **variables} if data and variables else variables or data
     prepared = filled(prepared, given)
     if request.answer is not None and len(prepared) == 1:
         prepared = answering(prepared, request.answer)
-    deps = request.options.get("deps")
+    deps, session_id, messages = options.get("deps"), request.session_id, options.get("messages")
+    opening = None
+    if session_id or messages is not None:
+        opening = Opening.of(
+            agents=prepared,
+            entries=[name for name in topology.graph.entries if name in prepared],
+            session_id=session_id,
+            messages=messages,
+            sessions=engine.sessions,
+            kept=engine.keeps_sessions,
+        )
     run = RunShell(
         engine=engine,
         topology=topology,
@@ -154,7 +168,7 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
         agents=prepared,
         task=engine.converter.plain(request.task, config.max_value_bytes),
         run_id=run_id,
-        session_id=request.session_id,
+        session_id=session_id,
         data=data,
         variables=given,
         deps=orchestra.deps if deps is None else deps,
@@ -164,21 +178,15 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
         layers=engine.layers(config),
         origin=(orchestra, request),
         sinks=() if engine.sinks is None else (engine.sinks,),
-        opening=Opening.of(
-            agents=prepared,
-            entries=[name for name in topology.graph.entries if name in prepared],
-            session_id=request.session_id,
-            messages=request.options.get("messages"),
-            sessions=engine.sessions,
-            kept=engine.keeps_sessions,
-        ),
+        opening=opening,
         judge=engine.judge(topology, graph),
     )
-    reached_by = request.options.get("channel")
-    channel = await channel_of(orchestra.channel if reached_by is None else reached_by, engine)
-    if channel is not None:
+    reached_by = options.get("channel")
+    if reached_by is None:
+        reached_by = orchestra.channel
+    if reached_by is not None and (channel := await channel_of(reached_by, engine)) is not None:
         run.admit(channel)
-    run.state = begun_with(topology.state, request.options.get("state"), run)
+    run.state = begun_with(topology.state, options.get("state"), run)
     if config.status is not None:
         await run.show(config.status)
     return run

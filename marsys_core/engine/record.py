@@ -19,6 +19,7 @@ from marsys_core.messages import shown
 from marsys_core.orchestrator import Branch, Orchestrator
 from marsys_core.protocols.event_sink import Sinks, bind_sinks
 from marsys_core.protocols.guard import GuardSubject
+from marsys_core.values import REF_BYTES
 
 if TYPE_CHECKING:
     from marsys_core.engine.engine import Engine
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 _SPECIAL = frozenset({e.Warned, e.RunFinished})
+_SHORT = REF_BYTES // 4  # characters that are no reference, whatever they are
 
 
 @attrs.define(eq=False, kw_only=True, repr=False)
@@ -83,6 +85,8 @@ class Recorder:
 
     def keep(self, value: Any) -> Any:
         """Return what events carry for `value`: plain, and a reference where it is large."""
+        if type(value) is str and len(value) <= _SHORT and len(value) * 4 <= self.config.max_value_bytes:
+            return value  # what most values are: no walk, and nothing to weigh
         return pack(self.journal, self.plain(value))
 
     def _pack(self, value: Any) -> Any:
@@ -90,7 +94,7 @@ class Recorder:
 
     def unpack(self, value: Any) -> Any:
         """Return the value behind what events carry."""
-        return unpack(self.journal, value)
+        return value if type(value) is str else unpack(self.journal, value)
 
     def drop_late(self, step: Step, value: Any) -> None:
         """Record what code that nobody could interrupt returned after its step was over."""

@@ -69,7 +69,7 @@ def _conversation(run: RunShell) -> list[Message]:
     if log is None:
         task = run.unpack(run.task)
         return [Message("user", task if type(task) is str else render(task))]
-    return [*log.messages, *log.closings()]
+    return [*log.messages, *log.closings()] if log.open_calls else list(log.messages)
 
 
 def _branch_result(run: RunShell, branch: Branch) -> BranchResult:

@@ -210,16 +210,19 @@ class Rulebook:
         facts = RuleFacts(
             branch.node, branch.id, branch.steps + ahead, state.steps + ahead, value, action, self
         )
-        for index, (name, rule) in enumerate(rules):
-            if index < first:
-                continue
-            try:
+        index = first
+        try:
+            for _, rule in rules[first:] if first else rules:
                 verdict = rule(facts)
-            except Exception as error:
-                return _raised(index, name, f"it raised {type(error).__name__}: {told(error)}", error)
-            if verdict is not None and type(verdict) is not Allow:
-                return self._read(index, name, verdict, point, action)
-        return None
+                if verdict is not None and type(verdict) is not Allow:
+                    break
+                index += 1
+            else:
+                return None
+        except Exception as error:
+            why = f"it raised {type(error).__name__}: {told(error)}"
+            return _raised(index, rules[index][0], why, error)
+        return self._read(index, rules[index][0], verdict, point, action)
 
     def _read(self, index: int, name: str, verdict: Any, point: str, action: Action | None) -> Said:
         if isinstance(verdict, Block):

@@ -197,7 +197,7 @@ class RunShell(Turns):
 
     def _accept(self, commands: list[Command]) -> None:
         for command in commands:
-            if isinstance(command, RunStep | Steer):
+            if type(command) is RunStep or type(command) is Steer:
                 self._post(command.branch, command)
             elif isinstance(command, CancelJoin):
                 nursery = self._nurseries.get(command.join.id)
@@ -214,7 +214,8 @@ class RunShell(Turns):
     def _post(self, branch: Branch, command: Command) -> None:
         """Give `command` to the task of its branch."""
         self._mail[branch.id] = command
-        self._look_after(branch)
+        if branch.id not in self._tasks:
+            self._look_after(branch)
 
     def _look_after(self, branch: Branch) -> None:
         """Start the task of this branch if there is none."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from marsys_core.errors import ConfigError, LifecycleError, StateError, nearest
-from marsys_core.frozen import freeze, thaw
+from marsys_core.frozen import freeze, freeze_small, thaw
 from marsys_core.orchestrator import GONE, Frame, Write
 from marsys_core.orchestrator.shared import Cell, fold_write, resolve
-from marsys_core.values import Ref
+from marsys_core.values import REF_BYTES, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from marsys_core.topology import Reducer
 
 __all__ = ["SharedState", "begun_with", "final_state"]
-
-
-_SMALL = 2**63
 
 
 class SharedState(MutableMapping[str, Any]):
@@ -61,14 +58,10 @@ class SharedState(MutableMapping[str, Any]):
         if type(key) is not str or not key:
             msg = f"a key of the shared state is a text, not {key!r:.200}"
             raise StateError(msg)
-        run, kind = self._step.run, type(value)
-        # What most writes are needs no walk: a flag, or a number that JSON has room for.
-        small = (
-            kind is bool
-            or (kind is int and -_SMALL < value < _SMALL)
-            or (kind is float and value - value == 0)
-        )
-        kept = value if small else freeze(run.keep(value))
+        run = self._step.run
+        kept, room = freeze_small(value, min(REF_BYTES, run.config.max_value_bytes))
+        if room < 0:
+            kept = freeze(run.keep(value))
         self._log.append(run.orchestrator.sharing.write(self._frame, key, kept))
 
     def __delitem__(self, key: str) -> None:

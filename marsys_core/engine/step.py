@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from marsys_core.context import Budget
     from marsys_core.engine.history import Transcript
     from marsys_core.engine.prepared import Prepared
+    from marsys_core.engine.sessions import Opening
     from marsys_core.engine.slots import Leave
     from marsys_core.engine.turns import Turns
 
@@ -170,7 +171,9 @@ class Step:
         logs, key = self.run.conversations, (self.branch.name, self.prepared.name)
         log = logs.get(key)
         if log is None:
-            log = logs[key] = self._new_log()
+            log = logs[key] = (
+                ConversationLog() if self.run.opening is None else self._new_log(self.run.opening)
+            )
         self._log, self._base, self._was_open = log, len(log.messages), log.open_calls
         if log.open_calls:
             if not self._answers():
@@ -179,10 +182,8 @@ class Step:
         shared = None if self.prepared.history == "own" else self._history()
         self._memory = ConversationMemory(log, self._base, self.prepared.memory, shared)
 
-    def _new_log(self) -> ConversationLog:
-        opening = self.run.opening
-        before = () if opening is None else opening.before(self.branch, self.prepared.name)
-        return ConversationLog(list(before))
+    def _new_log(self, opening: Opening) -> ConversationLog:
+        return ConversationLog(list(opening.before(self.branch, self.prepared.name)))
 
     def _history(self) -> Transcript:
         run, branch, prepared = self.run, self.branch, self.prepared
@@ -409,9 +410,10 @@ def _can_be_held(model: Any) -> bool:
 
 
 def _specs(tools: Sequence[Tool | ToolSpec]) -> Sequence[ToolSpec]:
-    if any(isinstance(each, Tool) for each in tools):
-        return [each.spec if isinstance(each, Tool) else each for each in tools]
-    return cast("Sequence[ToolSpec]", tools)
+    for each in tools:
+        if isinstance(each, Tool):
+            return [each.spec if isinstance(each, Tool) else each for each in tools]
+    return tools  # type: ignore[return-value]  # there is no `Tool` among them
 
 
 @attrs.frozen

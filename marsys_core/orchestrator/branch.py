@@ -178,8 +178,11 @@ class Branch:
 
     def forget_steps(self) -> None:
         """Plain content may enter again where a step was taken; the steps are still counted."""
-        before = self.before or {}
-        self.before = {**before, **{node: before.get(node, 0) + n for node, n in self.stepped.items()}}
+        if self.before is None:
+            self.before = self.stepped
+        else:
+            for node, n in self.stepped.items():
+                self.before[node] = self.before.get(node, 0) + n
         self.stepped = {}
 
     def frame(self) -> Frame:

@@ -81,7 +81,7 @@ def flatten(values: Iterable[Any]) -> list[Any]:
     """Return what reached the run: a `JoinInput` counts as its values, in order; nested ones stay nested."""
     flat: list[Any] = []
     for value in values:
-        if isinstance(value, JoinInput):
+        if type(value) is not str and isinstance(value, JoinInput):
             flat += value.values
         else:
             flat.append(value)

@@ -88,6 +88,10 @@ class Ledger(abc.ABC):
     def _ask(self, branch: Branch, given: AskUser) -> None:
         """Suspend `branch` until a person answers."""
 
+    @abc.abstractmethod
+    def _lose_writes(self, branch: Branch, outcome: Settled) -> None:
+        """Drop what `branch` wrote to the shared state, where coming to this end loses it."""
+
     def _emit(self, event: Event) -> Event:
         self.append(event)
         self.state.apply(event)
@@ -118,12 +122,15 @@ class Ledger(abc.ABC):
         node: str = "",
         inputs: tuple[EventId, ...] = (),
     ) -> None:
+        if branch.writes:
+            self._lose_writes(branch, outcome)
+        # `_value_` is what `value` returns by two calls.
         self._emit(
             e.BranchSettled(
                 branch.id,
                 branch.n,
                 branch.last,
-                outcome.value,
+                outcome._value_,
                 node or branch.node,
                 value,
                 contributes,

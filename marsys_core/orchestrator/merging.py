@@ -71,11 +71,10 @@ class Merging(Ledger):
             owner, values = join.owner, self.pack(_by_key(entries))
             self._emit(e.Dropped(owner.id, owner.n, owner.last, values, join.event, reason, "join"))
 
-    def _settle(self, branch: Branch, outcome: Settled, *args: Any, **options: Any) -> None:
-        if branch.writes and outcome in _LOST:
+    def _lose_writes(self, branch: Branch, outcome: Settled) -> None:
+        if outcome in _LOST:
             how = "failed" if outcome is Settled.FAILED else "was cancelled"
             self._drop_writes(branch, f"the branch that wrote it {how}")
-        super()._settle(branch, outcome, *args, **options)
 
 
 def _by_key(entries: Iterable[Entry]) -> dict[str, list[Any]]:

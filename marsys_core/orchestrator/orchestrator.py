@@ -156,7 +156,7 @@ class Orchestrator(Steering):
         if raised is not None:
             return self.on_failure(branch, raised, duration=duration, usage=usage)
         shut = closed_by(verdicts) if verdicts else ()
-        if (wrong := self._refusal(branch, action, shut)) is not None:
+        if type(action) is not Content and (wrong := self._refusal(branch, action, shut)) is not None:
             return self._steer(branch, wrong, action, duration, usage, shut)
         if offered is None:
             offered = self.traits.get(branch.node, _PLAIN).tools
@@ -382,7 +382,9 @@ class Orchestrator(Steering):
         elif len(decided.targets) == 1:
             link = decided.targets[0]
             # Coming back by a condition is the next turn of a loop: all of it may be entered again.
-            how = {"call": link.bidirectional, "fresh": decided.fresh, "loop": is_loop(branch, link)}
-            self._arrive(branch, link.target, value, inputs, **how)
+            loop = link.edge.condition is not None and is_loop(branch, link)
+            self._arrive(
+                branch, link.target, value, inputs, call=link.bidirectional, fresh=decided.fresh, loop=loop
+            )
         else:
             self._fork(branch, self._plain_calls(decided, value), plain=True, fresh=decided.fresh)

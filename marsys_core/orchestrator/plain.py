@@ -12,8 +12,6 @@ from marsys_core.topology import Dispatch, Graph, Link, Node, NodeKind
 
 __all__ = ["Offer", "Plan", "describe", "enclosing", "is_loop", "offer", "onward", "plan"]
 
-_NEVER_ONWARD = frozenset({NodeKind.START, NodeKind.USER, NodeKind.END})
-
 
 @attrs.define(eq=False)
 class Plan:
@@ -60,7 +58,7 @@ def onward(graph: Graph, branch: Branch, asked: Container[str], shut: Container[
 
     `shut` are the targets of links whose condition is false.
     """
-    links = graph.out[branch.node]
+    links = graph.leads[branch.node]
     if not links:
         return []
     closed: Container[str | None] = ()
@@ -71,10 +69,7 @@ def onward(graph: Graph, branch: Branch, asked: Container[str], shut: Container[
     return [
         link
         for link in links
-        if link.target not in asked
-        and link.target not in closed
-        and link.target not in shut
-        and graph.nodes[link.target].kind not in _NEVER_ONWARD
+        if link.target not in asked and link.target not in closed and link.target not in shut
     ]
 
 
@@ -152,17 +147,13 @@ def offer(graph: Graph, branch: Branch, shut: Container[str] = ()) -> Offer:
     `shut` are the targets of links whose condition is false.
     """
     name = branch.node
-    closed = {branch.caller, *enclosing(branch)}
-    if branch.turn:
-        closed.add(graph.conversations[name].target)  # what it says goes there by itself
-    names = tuple(
-        link.target
-        for link in graph.out[name]
-        if graph.nodes[link.target].kind in (NodeKind.AGENT, NodeKind.GATHER)
-        and link.target not in closed
-        and link.target not in shut
-    )
     inside = branch.join is not None or bool(branch.stack)
+    closed: Container[str | None] = {branch.caller, *enclosing(branch)} if inside else ()
+    if branch.turn:  # what it says goes there by itself
+        closed = {graph.conversations[name].target, branch.caller, *enclosing(branch)}
+    names = tuple(
+        [link.target for link in graph.leads[name] if link.target not in closed and link.target not in shut]
+    )
     return Offer(
         invoke=names,
         answer=inside,

@@ -86,7 +86,10 @@ class Rulings(Moves):
 
     def _may_begin(self, branch: Branch) -> bool:
         """Ask whether the step of a ready branch may begin; if not, what follows is done."""
-        _, ruling = self._consult(branch, "before_step", branch.value)
+        if branch.rulings is None:  # as almost always: a call less
+            _, ruling = self._inquire(branch, "before_step", 0, branch.value, None)
+        else:
+            _, ruling = self._consult(branch, "before_step", branch.value)
         if ruling is not None:
             self._overrule(branch, ruling)
         return ruling is None
@@ -99,8 +102,12 @@ class Rulings(Moves):
         assert rules is not None  # whoever calls has looked
         if rules.after_step:
             value = action.value if type(action) in _WITH_VALUE else None  # type: ignore[attr-defined]
-            changed, ruling = self._consult(branch, "after_step", value, action)
-            action = _with(action, changed)
+            if branch.rulings is None:
+                changed, ruling = self._inquire(branch, "after_step", 0, value, action)
+            else:
+                changed, ruling = self._consult(branch, "after_step", value, action)
+            if changed is not value:
+                action = _with(action, changed)
         if ruling is None and rules.before_fork and (calls := self._calls_of(branch, action, offered, shut)):
             changed, ruling = self._consult(branch, "before_fork", calls)
             if changed is not calls and type(action) is Invoke and calls is action.calls:

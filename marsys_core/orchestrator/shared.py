@@ -152,7 +152,7 @@ def _as_is(value: Any) -> Any:
     return value
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Sharing:
     """What writes are decided with; the engine gives it to the orchestrator.
 

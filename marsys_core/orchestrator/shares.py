@@ -97,14 +97,16 @@ class Outer:
 
 def budget_of(ledger: Ledger) -> dict[str, float] | None:
     """Return what the calls of the whole run may spend; None where nothing is to be counted."""
-    config = ledger.config
+    config, outer = ledger.config, ledger.outer
+    if outer is None and config.max_tokens is config.max_cost is config.max_tool_calls is None:
+        return None
     limits = {
         "max_tokens": config.max_tokens,
         "max_cost": config.max_cost,
         "max_tool_calls": config.max_tool_calls,
     }
     given = {name: most for name, most in limits.items() if most is not None}
-    counted = ledger.outer is not None and ledger.outer.branch.share is not None
+    counted = outer is not None and outer.branch.share is not None
     return given if given or counted else None
 
 

@@ -24,6 +24,7 @@ from marsys_core.orchestrator.writes import pending, share, take_in, write_down
 __all__ = ["RunState"]
 
 
+_OUTCOMES = {each.value: each for each in Settled}
 _SPENDING = frozenset({"max_tokens", "max_cost", "max_tool_calls"})
 
 
@@ -56,9 +57,9 @@ class RunState:
         branch = self.branches.get(event.branch)
         if not event.branch:
             self.run_n = event.n + 1
-        elif branch is not None:
+        elif branch is not None and branch.n <= event.n:
             # Calls that run side by side have their places reserved, and are appended as they end.
-            branch.n = max(branch.n, event.n + 1)
+            branch.n = event.n + 1
         handler = _HANDLERS.get(type(event))
         if handler is not None:
             handler(self, branch, event)
@@ -288,7 +289,7 @@ def _branch_delivered(state: RunState, branch: Branch, event: Any) -> None:
 
 
 def _branch_settled(state: RunState, branch: Branch, event: Any) -> None:
-    branch.phase, branch.outcome = Phase.SETTLED, Settled(event.outcome)
+    branch.phase, branch.outcome = Phase.SETTLED, _OUTCOMES[event.outcome]
     branch.error, branch.ended = event.error, event.time
     if event.value is not None:
         branch.result = event.value

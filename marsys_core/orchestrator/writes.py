@@ -37,7 +37,8 @@ def write_down(branch: Branch, writes: Iterable[Write]) -> None:
     frame = branch.frame()
     for write in writes:
         fold_write(frame, write)
-    branch.take_down([Entry(write, branch.id, branch.node) for write in writes])
+    if branch.join is not None or branch.detached:
+        branch.take_down([Entry(write, branch.id, branch.node) for write in writes])
 
 
 def pending(join: Join) -> list[Branch]:

@@ -44,6 +44,7 @@ class Graph:
         out: The links out of each node in the order of the edges, those to ``end`` and ``user`` included.
             A bidirectional edge gives a link each way; of parallel edges there is one link, bidirectional
             if one of them is. A conversation gives a link each way, too.
+        leads: Of these links those to agents and gather nodes.
         conversations: For each side of a conversation the link to the other side; empty for most graphs.
         ends: The nodes with an edge to ``end``.
         asks: The nodes with an edge to ``user``.
@@ -65,6 +66,10 @@ class Graph:
         self._lay(edges)
         self.out: dict[str, tuple[Link, ...]] = {
             name: tuple(links.values()) for name, links in self._links.items()
+        }
+        self.leads: dict[str, tuple[Link, ...]] = {
+            name: tuple([link for link in links if self.nodes[link.target].works])
+            for name, links in self.out.items()
         }
         self.conditional: dict[str, tuple[Link, ...]] = {
             name: found

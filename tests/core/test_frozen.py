@@ -5,8 +5,12 @@ import json
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from marsys_core.frozen import FrozenDict, FrozenList, freeze, thaw
+from marsys_core.errors import ValueRefused
+from marsys_core.frozen import FrozenDict, FrozenList, freeze, freeze_small, thaw
+from marsys_core.values import Converter
 
 VALUE = {"a": [1, {"b": [2]}], "c": "text"}
 
@@ -82,3 +86,55 @@ def test_thawing_goes_all_the_way_down():
     own["a"][1]["b"].append(3)
 
     assert own == {"a": [1, {"b": [2, 3]}], "c": "text"}
+
+
+def same(one, other):
+    """Equal, and of the same types all the way down."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    return one == other
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=4) | st.integers(), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(ANYTHING, st.integers(0, 400))
+def test_what_is_frozen_in_one_walk_is_what_checking_and_freezing_it_gives(value, room):
+    found, left = freeze_small(value, room)
+    if left >= 0:
+        assert same(found, freeze(Converter().plain(value, max(8, room))))
+
+
+@given(ANYTHING)
+def test_what_cannot_be_recorded_is_left_to_be_looked_at_properly(value):
+    try:
+        Converter().plain(value)
+    except ValueRefused:
+        assert freeze_small(value, 4096) == (None, -1) or freeze_small(value, 4096)[1] < 0
+
+
+def test_a_small_dict_is_frozen_in_one_walk_and_a_large_or_deep_value_is_not():
+    assert freeze_small({"a": [1, {"b": None}], "c": 0.5}, 4096)[1] > 0
+    assert freeze_small("x" * 1021, 4096)[1] < 0
+    assert freeze_small(["x" * 10] * 100, 4096)[1] < 0
+    assert freeze_small([[[[[1]]]]], 4096)[1] < 0
+    assert freeze_small(2**63, 4096)[1] < 0
+
+
+def test_what_is_frozen_in_one_walk_is_a_copy():
+    inner = [1]
+    found, _ = freeze_small({"a": inner}, 4096)
+    inner.append(2)
+    assert found == {"a": [1]}

@@ -31,6 +31,13 @@ def test_a_link_is_found_by_its_ends_and_knows_its_edge():
     assert graph.link("nobody", "B") is None
 
 
+def test_of_the_links_those_that_lead_to_work_are_known():
+    graph = Topology.of("A -> B; A -> end; A <-> C; A -> user; user -> A").graph
+    assert [link.target for link in graph.leads["A"]] == ["B", "C"]
+    assert [link.target for link in graph.leads["user"]] == ["A"]
+    assert graph.leads["B"] == ()
+
+
 def test_nodes_that_end_or_ask_are_known():
     graph = Topology.of("A -> B -> end; A -> user").graph
     assert graph.ends == {"B"}
