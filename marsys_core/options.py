@@ -106,6 +106,28 @@ def _check_messages(messages: Any) -> None:
             f"messages= takes Message objects, such as result.messages of an earlier run, not {wrong!r:.200}"
         )
         raise ConfigError(msg)
+    _check_answers(messages)
+
+
+def _check_answers(messages: Sequence[Message]) -> None:
+    """Refuse what is no conversation that a provider accepts: each tool call is answered once, right after it."""
+    wanted: list[str] = []
+    for index, message in enumerate(messages):
+        if message.role == "tool" and message.tool_call_id in wanted:
+            wanted.remove(message.tool_call_id)
+            continue
+        if message.role == "tool":
+            msg = f"messages[{index}] answers the tool call {message.tool_call_id!r}, which is not open there"
+            raise ConfigError(msg)
+        if wanted:
+            break
+        wanted = [call.id for call in message.tool_calls]
+    if wanted:
+        msg = (
+            f"messages= leaves the tool calls {', '.join(map(repr, wanted))} without an answer; "
+            "a Message of the role 'tool' for each belongs right after the call"
+        )
+        raise ConfigError(msg)
 
 
 def instance_of(argument: str, wanted: str, value: Any) -> Any:
@@ -127,6 +149,13 @@ def usable_channel(given: Any) -> Any:
     raise ConfigError(msg)
 
 
+def _listed(agents: Any) -> list[BaseAgent]:
+    if not isinstance(agents, Iterable):
+        msg = f"agents= takes agents, by name or as a sequence, not {agents!r:.200}"
+        raise ConfigError(msg)
+    return list(agents)
+
+
 def agents_by_name(agents: Agents | None) -> Mapping[str, BaseAgent]:
     """Return agents by name.
 
@@ -138,7 +167,7 @@ def agents_by_name(agents: Agents | None) -> Mapping[str, BaseAgent]:
     if isinstance(agents, Mapping):
         found = dict(agents)
     else:
-        given = [agents] if isinstance(agents, BaseAgent) else list(agents)
+        given = [agents] if isinstance(agents, BaseAgent) else _listed(agents)
         found = {agent.name if hasattr(agent, "name") else repr(agent): agent for agent in given}
         if len(found) != len(given):
             names = [agent.name for agent in given]

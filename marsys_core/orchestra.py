@@ -340,26 +340,30 @@ class Run:
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """What the run waits for people to answer at this moment, in branch order."""
+        """What the run waits for people to answer at this moment, in branch order; then its nested runs."""
         people = None if self._shell is None else self._shell.people
         return () if people is None else people.questions
 
-    def answer(self, question: Question | str, value: Any) -> None:
+    def answer(self, question: Question | str, value: Any, *, run_id: str | None = None) -> None:
         """Answer an open question, whoever else was asked; the first answer counts.
 
         Args:
             question: The question, or its request id.
             value: The answer.
+            run_id: The question's run; needed with an id that a nested run has open as well.
 
         Raises:
             UnknownName: No question with this id is open; those that are, are listed.
+            ConfigError: Several are, of different runs.
             AnswerRefused: The question does not allow this answer; it stays open.
+            LifecycleError: It was called from another thread; the question stays open.
         """
         request_id = question if isinstance(question, str) else question.request_id
+        run_id = run_id if isinstance(question, str) else question.run_id
         people = None if self._shell is None else self._shell.people
         if people is None:
             raise UnknownName("open question", str(request_id))
-        people.answer(request_id, value, "run")
+        people.asking(request_id, run_id).answer(request_id, value, "run")
 
     def cancel(self) -> None:
         """End the run. `result` returns when everything under it has ended."""

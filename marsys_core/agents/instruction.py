@@ -39,7 +39,7 @@ def placeholders(text: str) -> tuple[str, ...]:
 
 def missing(text: str, known: Iterable[str]) -> list[str]:
     """Say which variables of `text` nobody gave, each with the nearest name that somebody gave."""
-    names = sorted(known)
+    names = sorted(name for name in known if isinstance(name, str))
     return [
         f"no variable is called {name!r}.{nearest(name, names)} Give it with variables={{{name!r}: ...}}, "
         f"or write {{{{{name}}}}} for the text itself"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,10 @@ async def call_model(step: Step, model: Any, request: ModelRequest, layer: Layer
     """Ask `model` through the middleware in `layer`; every attempt is recorded."""
     run = step.run
     call = ModelCall(request=request, model=model, config=run.config, random=run.random, step=step)
-    response: ModelResponse = await layer(call, _proceed_model)
+    response = await layer(call, _proceed_model)
+    if not isinstance(response, ModelResponse):
+        msg = f"middleware round a call of model {model.name!r} returned {response!r:.200}, and not a ModelResponse"
+        raise ModelError(msg, kind=ModelErrorKind.MALFORMED)
     return response
 
 
@@ -143,6 +147,9 @@ async def attempt_model(
         usage = attrs.evolve(usage, model_calls=1)
     step.usage = usage if step.usage is None else step.usage + usage
     content, calls = response.content, response.tool_calls
+    if calls and len({call.id for call in calls if call.id}) < len(calls):
+        calls = _told_apart(calls)
+        response = attrs.evolve(response, tool_calls=calls)
     content = pack(run.journal, content if type(content) is str else list(content))
     if calls:
         calls = pack_calls(run.journal, calls)
@@ -182,6 +189,33 @@ def _check_response(name: str, given: object) -> None:
     if not sound:
         msg = f"model {name!r} returned a response with fields of other types than ModelResponse has: {given!r:.400}"
         raise ModelError(msg, kind=ModelErrorKind.MALFORMED)
+    if not _is_spent(given.usage):
+        msg = f"model {name!r} returned a usage that nobody can have spent: {given.usage!r:.400}"
+        raise ModelError(msg, kind=ModelErrorKind.MALFORMED)
+
+
+def _told_apart(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
+    """Give a call without an id, or with that of an earlier one of the reply, an id of its own to be answered by."""
+    ids: dict[str, None] = {}
+    for number, call in enumerate(calls, 1):
+        id = call.id
+        while not id or id in ids:
+            id = f"{id or 'call'}-{number}"
+        ids[id] = None
+    return tuple(attrs.evolve(call, id=id) for call, id in zip(calls, ids, strict=True))
+
+
+def _is_spent(usage: Usage) -> bool:
+    """Whether it says what was spent in numbers from 0: less, or what is no number, would undo a budget."""
+    cost = usage.cost
+    return (
+        isinstance(usage.input_tokens, int)
+        and isinstance(usage.output_tokens, int)
+        and usage.input_tokens >= 0
+        and usage.output_tokens >= 0
+        and isinstance(cost, float | int)
+        and 0 <= cost < math.inf
+    )
 
 
 def _as_model_error(error: Exception, name: str) -> MarsysError:

@@ -20,10 +20,11 @@ __all__ = ["History", "Said", "Transcript"]
 
 @attrs.define(eq=False)
 class Said:
-    """What one step added: who spoke, and the messages."""
+    """What one step added: who spoke, the messages, and the stable name of the branch."""
 
     agent: str
     messages: Sequence[Message]
+    line: str = ""
 
 
 @attrs.define(eq=False)
@@ -118,11 +119,11 @@ class History:
 
     def _spoken(self, event: e.StepFinished) -> Said:
         """What a step said: its messages; of an agent that keeps no conversation, what it answered."""
-        agent = self.agents.get(event.node, event.node)
+        agent, line = self.agents.get(event.node, event.node), self._names[event.branch]
         if event.messages:
-            return Said(agent, tuple(_opened(self.journal, message) for message in event.messages))
+            return Said(agent, tuple(_opened(self.journal, message) for message in event.messages), line)
         value = unpack(self.journal, getattr(event.action, "value", None))
-        return Said(agent, () if value is None else (Message("assistant", render(value), name=agent),))
+        return Said(agent, () if value is None else (Message("assistant", render(value), name=agent),), line)
 
     def _open(self, event: e.BranchStarted) -> None:
         self._names[event.branch] = event.name
@@ -155,19 +156,26 @@ def _opened(journal: MemoryJournal, message: Message) -> Message:
     return attrs.evolve(message, content=content, tool_calls=calls)
 
 
+def _answers(message: Message, calls: Sequence[str]) -> bool:
+    return message.role == "tool" and message.tool_call_id in calls
+
+
 @attrs.define(eq=False)
 class Transcript:
     """What was said, as a conversation that `agent` can go on with.
 
     Its own messages are as they were. What others said, and what they were asked that nobody had said before,
     are a user's messages, those of agents with the name in front. They never stand between a tool call and
-    its answer, so at the end of every step a provider accepts the whole.
+    its answer, so at the end of every step a provider accepts the whole. What the agent itself said on a
+    branch that its own open call led to is told as if another had said it; a call that its branch will not
+    come back to is closed.
     """
 
     agent: str
     messages: list[Message] = attrs.field(factory=list)
     _aside: list[Message] = attrs.field(factory=list)  # waits until the agent's open calls are answered
-    _open: set[str] = attrs.field(factory=set)
+    _open: list[str] = attrs.field(factory=list)
+    _open_on: str = ""  # the branch that made the open calls
     _heard: set[str] = attrs.field(factory=set)
     _taken: list[Said] = attrs.field(factory=list)
 
@@ -179,16 +187,37 @@ class Transcript:
     def add(self, said: Sequence[Said]) -> None:
         """Take what of `said` is new."""
         for entry in said[len(self._taken) :]:
+            own = entry.agent == self.agent and not self._lies_below(entry)
+            if own and self._open and entry.line != self._open_on:
+                self._close()
             for message in entry.messages:
-                if entry.agent == self.agent:
+                if own:
                     self._add_own(message)
                 elif message.role in ("assistant", "user") and message.text:
                     self._add_from(entry.agent, message)
+            if own:
+                self._open_on = entry.line
             self._taken.append(entry)
+
+    def _lies_below(self, entry: Said) -> bool:
+        """Whether it was said on a branch that the agent's open calls led to: their answer is still to come."""
+        return bool(self._open) and entry.line.startswith(f"{self._open_on}/")
+
+    def _close(self) -> None:
+        """Answer what is open: the branch has gone on elsewhere, or is to be gone on with in another place."""
+        self.messages += [Message("tool", "handed over", tool_call_id=call) for call in self._open]
+        self._open.clear()
+        self._tell_aside()
+
+    def _tell_aside(self) -> None:
+        self.messages += self._aside
+        self._aside = []
 
     def with_added(self, added: Sequence[Message], closings: Sequence[Message] = ()) -> list[Message]:
         """Return the conversation with what the agent has added in a step that is not over."""
-        step = Transcript(self.agent, [], list(self._aside), set(self._open), self._heard)
+        step = Transcript(self.agent, [], list(self._aside), list(self._open), self._open_on, self._heard)
+        if step._open and not (added and _answers(added[0], step._open)):
+            step._close()
         for message in added:
             step._add_own(message)
         return [*self.messages, *step.messages, *closings, *step._aside]
@@ -197,12 +226,11 @@ class Transcript:
         if message.role == "user" and message.text in self._heard:
             return  # it was handed what another agent has said, and that stands here already
         self.messages.append(message)
-        self._open.update(call.id for call in message.tool_calls)
-        if message.role == "tool" and message.tool_call_id is not None:
-            self._open.discard(message.tool_call_id)
+        self._open += [call.id for call in message.tool_calls]
+        if _answers(message, self._open):
+            self._open.remove(message.tool_call_id)
         if not self._open and self._aside:
-            self.messages += self._aside
-            self._aside = []
+            self._tell_aside()
 
     def _add_from(self, agent: str, message: Message) -> None:
         text = message.text

@@ -125,12 +125,13 @@ async def run_team(step: Step, team: Team, task: Any, call_id: str = "") -> Any:
         CriticalError: It failed for a cause that no agent can mend.
         RecoverableError: It failed for a passing cause.
     """
-    _check_depth(step, team)
+    _check_team(step, team)
     call = _begin(step, team, task, call_id)
     try:
         call.shell = await _assemble(call, team, task)
         async with _aside(step):
-            await call.shell.execute()
+            with nullcontext() if step.run.people is None else step.run.people.above(call.shell.people):
+                await call.shell.execute()
         value = step.run.plain(_answer(report(call.shell)))
     except BaseException as error:
         call.end(error=error)
@@ -143,7 +144,12 @@ async def run_team(step: Step, team: Team, task: Any, call_id: str = "") -> Any:
     return value
 
 
-def _check_depth(step: Step, team: Team) -> None:
+def _check_team(step: Step, team: Any) -> None:
+    from marsys_core.agents import Team
+
+    if not isinstance(team, Team):
+        msg = f"run_team takes a Team, not {team!r:.200}"
+        raise TypeError(msg)
     nested = step.run.nested
     if nested is not None and nested.depth >= MAX_NESTED_DEPTH:
         msg = (

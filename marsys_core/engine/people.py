@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,13 +14,15 @@ from marsys_core.engine.clocks import Clock
 from marsys_core.errors import (
     AnswerRefused,
     Cancelled,
+    ConfigError,
     ToolError,
+    UnknownName,
     UserUnavailable,
     ValueRefused,
     told,
 )
 from marsys_core.orchestrator import Join
-from marsys_core.protocols.channel import Channel
+from marsys_core.protocols.channel import Channel, refuse_elsewhere
 from marsys_core.questions import Question
 from marsys_core.tools import parse_object
 
@@ -50,12 +53,57 @@ class People:
     clocks: dict[tuple[str, int], Clock] = attrs.field(factory=dict)
     paused: dict[str, float] = attrs.field(factory=dict)
     """Seconds that a branch's own deadline stood still while it was suspended."""
+    below: list[People] = attrs.field(factory=list)
+    """Those of the nested runs that are going on."""
     _pending: dict[str, _Pending] = attrs.field(factory=dict)
+    _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """The open questions, in branch order."""
-        return tuple(self._question(asked) for asked in self.run.orchestrator.open_questions)
+        """The open questions, in branch order, and then those of nested runs."""
+        own = tuple(self._question(asked) for asked in self.run.orchestrator.open_questions)
+        return sum((people.questions for people in self.below), own) if self.below else own
+
+    @contextmanager
+    def above(self, people: People | None) -> Iterator[None]:
+        """Let the questions of a nested run be answered here too, in a block."""
+        if people is None:
+            yield
+            return
+        self.below.append(people)
+        try:
+            yield
+        finally:
+            self.below.remove(people)
+
+    def asking(self, request_id: str, run_id: str | None = None) -> People:
+        """Return those who have this question open: of this run or of one nested in it.
+
+        Raises:
+            UnknownName: Nobody has it.
+            ConfigError: Several runs have one of that id.
+        """
+        if not self.below and run_id in (None, self.run.run_id):
+            return self  # which then says so itself where there is no such question
+        open_ = self.questions
+        runs = [
+            each.run_id for each in open_ if each.request_id == request_id and run_id in (None, each.run_id)
+        ]
+        if len(runs) > 1:
+            listed = ", ".join(map(repr, runs))
+            msg = f"question {request_id!r} is open in the runs {listed}; give the Question, or say which with run_id="
+            raise ConfigError(msg)
+        if not runs:
+            raise UnknownName("open question", str(request_id), [each.request_id for each in open_])
+        return self._of(runs[0])
+
+    def _of(self, run_id: str) -> People:
+        waiting = [self]
+        while True:
+            people = waiting.pop()
+            if people.run.run_id == run_id:
+                return people
+            waiting += people.below
 
     def _question(self, asked: e.UserAsked) -> Question:
         run = self.run
@@ -80,7 +128,9 @@ class People:
             UnknownName: No question with this id is open.
             AnswerRefused: The question does not allow this answer.
             ValueRefused: The answer cannot be recorded as plain data.
+            LifecycleError: It was called from another thread; nothing has changed.
         """
+        refuse_elsewhere(self._token, "Run.answer")
         value = self.run.plain(value)
         commands = self.run.orchestrator.on_answer(request_id, value, source)
         pending = self._pending.get(request_id)

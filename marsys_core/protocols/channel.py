@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+import trio
+
+from marsys_core.errors import LifecycleError
 from marsys_core.questions import Question
 
-__all__ = ["Channel"]
+__all__ = ["Channel", "refuse_elsewhere"]
 
 
 @runtime_checkable
@@ -33,3 +36,21 @@ class Channel(Protocol):
             marsys_core.errors.UserUnavailable: Nobody can be asked this way.
         """
         ...
+
+
+def refuse_elsewhere(token: trio.lowlevel.TrioToken, what: str) -> None:
+    """Refuse to go on in another thread than that of the Trio run with this `token`, which would not notice.
+
+    Raises:
+        LifecycleError: This is another thread, or no Trio run at all.
+    """
+    try:
+        here = trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        here = None
+    if here is not token:
+        msg = (
+            f"{what} is called in the Trio run that asks; from another thread: "
+            "trio.from_thread.run_sync(answer, request_id, value, trio_token=token)"
+        )
+        raise LifecycleError(msg)

@@ -22,14 +22,15 @@ _MOST_TEXT = 20_000
 
 
 class _Answer:
-    """What is answered at exit: nothing, where the tool ended the process by itself."""
+    """What is answered at exit: nothing, where the tool ended the process by itself, or in a fork of it."""
 
     def __init__(self, to: int) -> None:
         self.to = to
         self.frame = b""
+        self.process = os.getpid()
 
     def send(self) -> None:
-        if not self.frame:
+        if not self.frame or os.getpid() != self.process:
             return
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(

@@ -77,8 +77,16 @@ _FILES = {"team.toml": _TEAM, "agents.py": _AGENTS, "test_agents.py": _TESTS}
 _NAME = re.compile(r"[^\W\d_](?:[\w .-]*\w)?")
 
 
+def _named(ctx: click.Context, parameter: click.Parameter, folder: str) -> Path:
+    """Refuse an empty text, which as a path is the working directory."""
+    if not folder:
+        msg = "it is empty; name a folder, or '.' for this one"
+        raise click.BadParameter(msg, ctx, parameter)
+    return Path(folder)
+
+
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(), callback=_named)
 @click.option("--name", metavar="TEXT", help="What the team is called; the folder's name by default.")
 def new(folder: Path, name: str | None) -> None:
     """Write the beginning of a team into FOLDER: a team file, its agents, and a test.

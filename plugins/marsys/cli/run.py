@@ -43,6 +43,9 @@ def run(ctx: click.Context, work: Work, task: str, *, as_json: bool, file: Path 
     if file is not None and not file.absolute().parent.is_dir():
         msg = f"--save {str(file)!r}: there is no folder {str(file.absolute().parent)!r}"
         raise click.UsageError(msg, ctx)
+    if file is not None and file.is_dir():
+        msg = f"--save {str(file)!r} is a folder; name a file"
+        raise click.UsageError(msg, ctx)
     with Interruptions() as interruptions:
         try:
             code = _run(work, words, interruptions, as_json=as_json, file=file)

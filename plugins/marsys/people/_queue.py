@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from marsys_core.errors import ConfigError, UnknownName
+from marsys_core.protocols.channel import refuse_elsewhere
 from marsys_core.questions import Question
 
 __all__ = ["QueueChannel"]
@@ -19,6 +20,7 @@ __all__ = ["QueueChannel"]
 class _Open:
     question: Question
     answered: trio.Event = attrs.field(factory=trio.Event)
+    token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
     value: Any = None
 
 
@@ -72,6 +74,7 @@ class QueueChannel:
             UnknownName: No question with this id is open.
             ConfigError: Several are, of different runs.
             AnswerRefused: The question does not allow this answer; it stays open.
+            LifecycleError: It was called from another thread; the question stays open.
         """
         request_id = question if isinstance(question, str) else question.request_id
         run_id = run_id if isinstance(question, str) else question.run_id
@@ -87,6 +90,7 @@ class QueueChannel:
                 raise ConfigError(msg)
             raise UnknownName("open question", request_id, [each.request_id for each in self.questions])
         found[0].question.check(value)
+        refuse_elsewhere(found[0].token, "QueueChannel.answer")
         found[0].value = value
         found[0].answered.set()
 
@@ -94,10 +98,11 @@ class QueueChannel:
         return self
 
     async def __anext__(self) -> Question:
+        # Nothing waits between a question being taken and given out: a reader that is cancelled has taken none.
+        await trio.lowlevel.checkpoint()
         while True:
             while self._untaken:
                 entry = self._open.get(self._untaken.popleft())
                 if entry is not None and not entry.answered.is_set():
-                    await trio.lowlevel.checkpoint()
                     return entry.question
             await self._readers.park()

@@ -15,6 +15,7 @@ from marsys_core.values import render
 __all__ = ["TerminalChannel"]
 
 _CHUNK = 4096
+_DIGITS = 10  # no question has so many options that the number of one is as long as this
 
 
 class TerminalChannel:
@@ -130,7 +131,9 @@ def _shown(question: Question) -> str:
     lines += [f"  {number}. {option}" for number, option in enumerate(question.options, 1)]
     if question.default is not None:
         lines.append(f"  (after {question.timeout:g} s: {question.default})" if question.timeout else "")
-    return "\n".join(filter(None, lines)) + "\n> "
+    text = "\n".join(filter(None, lines)) + "\n> "
+    # What agents say may hold control sequences, which would let a question look like another one.
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 def _value(question: Question, text: str) -> Any:
@@ -140,16 +143,24 @@ def _value(question: Question, text: str) -> Any:
         AnswerRefused: It is none.
     """
     options = question.options
-    if text not in options and text.isdecimal() and 0 < int(text) <= len(options):
+    if text not in options and text.isdecimal() and len(text) < _DIGITS and 0 < int(text) <= len(options):
         text = options[int(text) - 1]
     value: Any = text
     if question.schema is not None and question.schema.get("type", "string") != "string":
         import json
 
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_constant=_no_number)
         except ValueError as error:
             msg = f"the answer is JSON: {error}"
             raise AnswerRefused(msg) from None
+        except RecursionError:
+            msg = "the answer is JSON, and not nested so deeply"
+            raise AnswerRefused(msg) from None
     question.check(value)
     return value
+
+
+def _no_number(text: str) -> Any:
+    msg = f"{text} is not a number in JSON"
+    raise ValueError(msg)

@@ -144,3 +144,10 @@ def test_a_text_is_filled_or_its_missing_variables_are_told(text: str, value: st
     if not names and "{{" not in text:
         assert fill(text, {}) == text
     assert fill(text, dict.fromkeys(names, value)).count(value) >= len(names) or not value
+
+
+def test_a_variable_whose_name_is_no_text_is_nothing_that_was_meant() -> None:
+    assert missing("{topic}", {1: "x", "topik": "y"}) == [  # type: ignore[dict-item]
+        "no variable is called 'topic'. Did you mean 'topik'? Give it with variables={'topic': ...}, "
+        "or write {{topic}} for the text itself"
+    ]

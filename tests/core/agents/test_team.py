@@ -77,3 +77,8 @@ def test_only_tools_of_teams_are_known_as_such() -> None:
 def test_an_agent_alone_stands_at_a_node_of_its_name_where_that_is_one() -> None:
     assert [node.name for node in single(saying("A")).graph.nodes.values()] == ["A"]
     assert [node.name for node in single(saying("end")).graph.nodes.values()] == ["agent"]
+
+
+def test_agents_that_are_none_are_refused_when_a_team_is_made() -> None:
+    with pytest.raises(ConfigError, match=r"^agents= takes agents, by name or as a sequence, not 5$"):
+        Team("A", 5)  # type: ignore[arg-type]

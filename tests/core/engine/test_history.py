@@ -127,3 +127,42 @@ def test_a_history_that_is_not_known_is_refused_with_the_nearest() -> None:
         ),
     ):
         Agent("A", history="brunch")
+
+
+def test_an_agent_that_is_asked_again_below_its_own_open_call_is_shown_that_call_closed() -> None:
+    model = FakeModel([invoking("B"), "below", "below", "done"])  # which refuses an invalid history
+    b = FakeModel([invoking("A", "A", id="b1"), "beta"])
+    agents = [Agent("A", model=model, history="run"), Agent("B", model=b, history="run")]
+    assert run("go", "start -> A; A <-> B", agents).result.final_response == "done"
+    assert model.said(1)[:3] == [("user", "go"), ("assistant", ""), ("tool", "handed over")]
+    assert ("tool", "handed over") not in model.said()
+    assert ("tool", "beta") in model.said()
+
+
+def test_what_the_agent_said_below_its_own_open_call_is_told_after_the_answer() -> None:
+    model = FakeModel([invoking("B"), "left", "right", "done"])
+    b = FakeModel([invoking("A", "A", id="b1"), "beta"])
+    agents = [Agent("A", model=model, history="run"), Agent("B", model=b)]
+    assert run("go", "start -> A; A <-> B", agents).result.final_response == "done"
+    roles, texts = zip(*model.said(), strict=True)
+    assert roles[:3] == ("user", "assistant", "tool")
+    assert set(roles[3:]) == {"user"}
+    assert {"[A]: left", "[A]: right"} <= set(texts[3:])
+
+
+def test_a_call_that_its_branch_never_came_back_to_is_closed_where_branches_meet() -> None:
+    """W asks B, which delivers to the join itself; D is the same agent and is shown W's call with an answer."""
+    model = FakeModel([invoking("B", id="w1"), "seen"])
+    w = Agent("W", model=model, history="run")
+    agents = {
+        "A": Agent("A", model=FakeModel(["alpha"])),
+        "W": w,
+        "C": Agent("C", model=FakeModel(["gamma"])),
+        "B": Agent(
+            "B", model=FakeModel([call("invoke_agent", invocations=[{"agent_name": "D", "request": "to D"}])])
+        ),
+        "D": w,
+    }
+    ran = run("go", ["A -> [W, C]", "W <-> B", "B -> D", "C -> D", "W -> D"], agents)
+    assert ran.result.final_response == "seen"
+    assert ("tool", "handed over") in model.said()

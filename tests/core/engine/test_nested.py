@@ -533,3 +533,12 @@ def test_names_nobody_provides_are_told_with_the_agent() -> None:
     ran = run("x", "N", [team_of(Agent("P", model="nothing")).as_node("N")])
     assert type(ran.result.error) is CriticalError
     assert type(ran.result.error.__cause__) is UnknownName
+
+
+@pytest.mark.parametrize("given", [None, "inner", saying("X")])
+def test_what_is_no_team_is_refused_by_name(given: Any) -> None:
+    async def act(prompt: Any, context: Any) -> Any:
+        return await context.run_team(given, prompt)
+
+    error = run("x", "A", [function("A", act)]).result.error
+    assert f"raised TypeError: run_team takes a Team, not {given!r}" in str(error)

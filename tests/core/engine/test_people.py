@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from marsys_core import Provider, hookimpl
 from marsys_core import events as e
 from marsys_core.actions import AskUser, Invoke, Return
-from marsys_core.agents import Agent, agent
+from marsys_core.agents import Agent, Team, agent
 from marsys_core.config import ExecutionConfig, RetryConfig
 from marsys_core.errors import (
     AnswerRefused,
@@ -20,6 +21,7 @@ from marsys_core.errors import (
     ConfigError,
     ConvergenceError,
     JoinTimeout,
+    LifecycleError,
     RecoverableError,
     RunTimeout,
     StepTimeout,
@@ -738,3 +740,53 @@ def test_a_channel_class_is_no_channel() -> None:
                 await orchestra.execute("go", "A", agents=[Agent("A", model=FakeModel(["a"]))], channel=Line)
 
     virtually(main)
+
+
+def test_an_answer_from_another_thread_is_refused_and_the_question_stays_open() -> None:
+    async def main() -> Any:
+        async with bare(channel=Desk()) as orchestra:
+            run = orchestra.start("x", "A -> user", agents=[asker()])
+            await trio.testing.wait_all_tasks_blocked()
+            [question] = run.questions
+            with pytest.raises(LifecycleError, match=r"^Run\.answer is called in the Trio run that asks"):
+                await trio.to_thread.run_sync(run.answer, question.request_id, "from afar")
+            assert run.questions == (question,)
+            await trio.to_thread.run_sync(
+                trio.from_thread.run_sync, run.answer, question.request_id, "from near"
+            )
+            return (await run.result()).unwrap()
+
+    assert trio.run(main) == "A heard from near"
+
+
+def test_the_questions_of_nested_runs_are_answered_through_the_outer_one() -> None:
+    inner = Team("A -> user", [asker()], name="inner")
+
+    @agent(name="Hub")
+    async def hub(prompt: Any) -> Any:
+        return Invoke([("N", 1), ("N", 2), ("B", 3)]) if prompt == "x" else prompt.values
+
+    async def main() -> Any:
+        async with bare(channel=Desk()) as orchestra:
+            edges = ["Hub <-> N", "Hub <-> B", "B -> user"]
+            run = orchestra.start("x", edges, agents=[hub, inner.as_node("N"), asker("B")])
+            await trio.sleep(1)
+            asked = {each.run_id: each for each in run.questions}
+            assert [each.node for each in run.questions] == ["B", "A", "A"]
+            outer = run.questions[0].run_id
+            with pytest.raises(
+                ConfigError, match=r"^question '0:3' is open in the runs .* say which with run_id=$"
+            ):
+                run.answer("0:3", "whose?")
+            for run_id, each in asked.items():
+                run.answer(each, run_id.removeprefix(outer))
+            value = (await run.result()).unwrap()
+            assert run.questions == ()
+            with pytest.raises(UnknownName, match=r"^no open question is called '0:3'; there are: none\.$"):
+                run.answer("0:3", "too late", run_id=outer)
+            return value
+
+    first, second, third = virtually(main)
+    assert first.startswith("A heard -0.0-")
+    assert second.startswith("A heard -0.1-")
+    assert third == "B heard "

@@ -225,6 +225,12 @@ def test_a_process_that_dies_is_an_error_that_says_how(tools: ModuleType, how: s
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["return", "raise"])
+def test_a_fork_of_the_process_does_not_answer_for_it(tools: ModuleType, how: str) -> None:
+    assert called(tools.fork, how=how) == "of the parent"
+
+
+@pytest.mark.slow
 def test_what_a_tool_prints_goes_to_standard_error(
     tools: ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,11 +19,12 @@ from marsys_core.errors import (
     PluginError,
     RecoverableError,
 )
-from marsys_core.messages import Message, ToolCall
+from marsys_core.messages import Message, ToolCall, Usage
 from marsys_core.models import ModelResponse
 from marsys_core.orchestra import Orchestra
+from marsys_core.tools import tool
 from tests.core.engine.test_shared import played, request
-from tests.core.fakes import BARE, FakeModel, run
+from tests.core.fakes import BARE, FakeModel, call, run
 
 
 def detaching(seconds: float = 0) -> BaseAgent:
@@ -202,6 +203,58 @@ def test_a_response_with_fields_of_other_types_is_malformed() -> None:
     for answer in answers:
         error = run("x", "A", [Agent("A", model=FakeModel([answer]))]).result.error
         assert "returned a response with fields of other types than ModelResponse has" in str(error)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(-1000, 2),
+        Usage(2, -1),
+        Usage(float("nan"), 1),  # type: ignore[arg-type]
+        Usage(1, 1, cost=float("nan")),
+        Usage(1, 1, cost=-5.0),
+        Usage(1, 1, cost=float("inf")),
+        Usage("1", 1),  # type: ignore[arg-type]
+    ],
+)
+def test_a_usage_that_nobody_can_have_spent_is_malformed_and_undoes_no_budget(usage: Usage) -> None:
+    model = FakeModel([ModelResponse(content="x", usage=usage)])
+    ran = run("x", "A", [Agent("A", model=model)], max_tokens=10_000)
+    assert "returned a usage that nobody can have spent: Usage(input_tokens=" in str(ran.result.error)
+    assert ran.result.usage.total_tokens >= 0
+    assert 0 <= ran.result.usage.cost < 1
+
+
+def test_calls_of_a_reply_that_cannot_be_told_apart_are_given_ids_of_their_own() -> None:
+    @tool
+    async def look(at: int) -> str:
+        return f"saw {at}"
+
+    for ids, made in (
+        (("c", "c"), ["c", "c-2"]),
+        (("", ""), ["call-1", "call-2"]),
+        (("c-2", "c", "c"), ["c-2", "c", "c-3"]),
+    ):
+        model = FakeModel([[call("look", id, at=at) for at, id in enumerate(ids)], "done"])
+        assert run("x", "A", [Agent("A", model=model, tools=[look])]).result.success
+        _, said, *answers = model.requests[1].messages
+        assert [each.id for each in said.tool_calls] == made
+        assert [(each.tool_call_id, each.text) for each in answers] == [
+            (id, f"saw {at}") for at, id in enumerate(made)
+        ]
+
+
+def test_middleware_that_returns_no_response_is_named() -> None:
+    class Broken:
+        name = "broken"
+
+        async def model_call(self, call: Any, proceed: Any) -> Any:
+            await proceed(call)
+
+    error = run("x", "A", [Agent("A", model=FakeModel(["hi"]))], middleware=[Broken()]).result.error
+    assert str(error).startswith(
+        "middleware round a call of model 'fake' returned None, and not a ModelResponse (at branch 0"
+    )
 
 
 def test_a_run_that_is_started_as_its_engine_closes_is_cancelled() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ import trio
 
 from marsys_core.agents import Agent, BaseAgent, agent
 from marsys_core.config import ExecutionConfig
-from marsys_core.errors import CriticalError
-from marsys_core.messages import Message
+from marsys_core.errors import ConfigError, CriticalError
+from marsys_core.messages import Message, ToolCall
 from marsys_core.orchestra import Orchestra
 from marsys_core.results import RunResult
 from tests.core.fakes import BARE, FakeModel, bare, invoking, virtually
@@ -171,3 +172,29 @@ def test_a_peer_that_nobody_made_is_in_the_result() -> None:
     assert not result.success
     assert "no agent is registered as 'Helpr'" in str(result.error)
     assert "Did you mean 'Helper'?" in str(result.error)
+
+
+CALLING = Message("assistant", "", (ToolCall("c1", "look", "{}"),))
+ANSWER = Message("tool", "seen", tool_call_id="c1")
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ([ANSWER], "messages[0] answers the tool call 'c1', which is not open there"),
+        ([CALLING, ANSWER, ANSWER], "messages[2] answers the tool call 'c1', which is not open there"),
+        ([CALLING, Message("user", "x"), ANSWER], "messages= leaves the tool calls 'c1' without an answer; "),
+        ([CALLING], "messages= leaves the tool calls 'c1' without an answer; "),
+    ],
+)
+def test_a_conversation_that_no_provider_would_take_is_refused(messages: Any, told: str) -> None:
+    async def main() -> None:
+        async with bare() as o:
+            with pytest.raises(ConfigError, match=f"^{re.escape(told)}"):
+                await o.execute("go", "A", agents=[Agent("A", model=FakeModel([]))], messages=messages)
+            result = await o.execute(
+                "go", "A", agents=[Agent("A", model=FakeModel(["on"]))], messages=[CALLING, ANSWER]
+            )
+            assert result.final_response == "on"
+
+    virtually(main)

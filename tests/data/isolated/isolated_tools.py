@@ -198,3 +198,19 @@ class Holder:
     def method(self, number: int) -> int:
         """Belong to an object."""
         return number
+
+
+@tool(isolation="process")
+def fork(how: str) -> str:
+    """Fork, and let the child end as this function does, before the parent does.
+
+    Args:
+        how: ``return`` or ``raise``.
+    """
+    child = os.fork()
+    if not child and how == "raise":
+        raise ValueError("of the child")
+    if not child:
+        return "of the child"
+    os.waitpid(child, 0)
+    return "of the parent"

@@ -49,3 +49,13 @@ def test_a_folder_that_cannot_be_made_is_told(call: Call, tmp_path: Path) -> Non
     said = call("new", str(tmp_path / "file" / "team"))
     assert said.code == 2
     assert "cannot be written: Not a directory" in said.err
+
+
+def test_an_empty_name_of_a_folder_is_not_the_working_directory(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = call("new", "")
+    assert (said.code, said.out) == (2, "")
+    assert "it is empty; name a folder, or '.' for this one" in said.err
+    assert list(tmp_path.iterdir()) == []

@@ -392,6 +392,13 @@ def test_saving_into_a_folder_that_is_not_there_is_told_before_anything_runs(
     assert "there is no folder" in said.err
 
 
+@pytest.mark.parametrize("file", ["", "."])
+def test_saving_into_a_folder_is_told_before_anything_runs(call: Call, team: Write, file: str) -> None:
+    said = call("run", team(ONE), "--task", "Think.", "--save", file)
+    assert (said.code, said.out) == (2, "")
+    assert "is a" in said.err
+
+
 def test_variables_stand_in_instructions(call: Call, team: Write) -> None:
     path = team(ONE.replace("[plugins", 'instruction = "Write about {topic}."\n[plugins'))
     assert call("run", path, "--task", "x", "-q", "--var", "topic=canals").out == "Forty-two.\n"

@@ -12,7 +12,7 @@ import marsys.people.plugin as plugin
 from marsys.people import QueueChannel
 from marsys_core.actions import AskUser
 from marsys_core.agents import agent
-from marsys_core.errors import AnswerRefused, ConfigError, UnknownName
+from marsys_core.errors import AnswerRefused, ConfigError, LifecycleError, UnknownName
 from marsys_core.orchestra import Orchestra
 from marsys_core.plugins import PluginSettings
 from marsys_core.questions import Question
@@ -129,3 +129,38 @@ def test_a_queue_that_nobody_holds_is_refused_where_nobody_could_answer() -> Non
             await Orchestra.run("go", "A", agents=[A], channel="queue")
 
     trio.run(main)
+
+
+def test_a_reader_that_is_cancelled_has_taken_no_question() -> None:
+    async def main() -> Any:
+        channel = QueueChannel()
+        async with bare(channel=channel) as orchestra:
+            run = orchestra.start("x", "A -> user", agents=[asks])
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await anext(channel)
+            assert scope.cancelled_caught
+            channel.answer((await anext(channel)).request_id, "still there")
+            return (await run.result()).unwrap()
+
+    assert virtually(main) == "still there"
+
+
+def test_an_answer_from_another_thread_is_refused_and_the_question_stays_open() -> None:
+    async def main() -> Any:
+        channel = QueueChannel()
+        async with bare(channel=channel) as orchestra:
+            run = orchestra.start("x", "A -> user", agents=[asks])
+            open_ = await anext(channel)
+            with pytest.raises(
+                LifecycleError, match=r"^QueueChannel\.answer is called in the Trio run that asks"
+            ):
+                await trio.to_thread.run_sync(channel.answer, open_.request_id, "from afar")
+            assert channel.questions == (open_,)
+            await trio.to_thread.run_sync(
+                trio.from_thread.run_sync, channel.answer, open_.request_id, "from near"
+            )
+            return (await run.result()).unwrap()
+
+    assert trio.run(main) == "from near"

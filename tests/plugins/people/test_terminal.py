@@ -182,3 +182,28 @@ def test_a_terminal_is_asked_on_standard_error() -> None:
         )
         os.close(theirs)
     assert (ran.stdout, ran.stderr) == ("heard yes\n", "Tea?\n> ")
+
+
+def test_control_sequences_of_a_question_do_not_reach_the_terminal() -> None:
+    value, shown = asked(
+        "2\n", prompt="Tea\x1b[2J\nor\x9b1m\u202e coffee\ud800?", options=("tea", "cof\rfee")
+    )
+    assert value == "cof\rfee"
+    assert shown == "Tea?[2J\nor?1m? coffee??\n  1. tea\n  2. cof?fee\n> "
+
+
+def test_a_number_of_thousands_of_digits_is_asked_for_again() -> None:
+    value, shown = asked("9" * 5000 + "\n1\n", options=("yes", "no"))
+    assert value == "yes"
+    assert "the answer is one of 'yes', 'no'" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [("[" * 50_000, "not nested so deeply"), ("NaN", "NaN is not a number in JSON"), ("9" * 5000, "4300")],
+)
+def test_json_that_is_none_is_asked_for_again(line: str, told: str) -> None:
+    value, shown = asked(f"{line}\n5\n", schema={"type": "number"})
+    assert value == 5
+    assert "the answer is JSON" in shown
+    assert told in shown
