@@ -237,7 +237,7 @@ class JoinCompleted(Event):
 
 @attrs.define(eq=False)
 class JoinCancelled(Event):
-    """A join was given up with the branch that waited for it."""
+    """What is still open below a join was given up: its policy is decided, its time is over, or its branch ends."""
 
     fork: int
     reason: Any

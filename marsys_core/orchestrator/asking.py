@@ -14,7 +14,7 @@ from marsys_core.errors import AnswerRefused, ErrorClass, UnknownName, UserTimeo
 from marsys_core.orchestrator.branch import Branch
 from marsys_core.orchestrator.commands import Ask, Command, Steer
 from marsys_core.orchestrator.joining import convergence_error
-from marsys_core.orchestrator.judging import closed_by
+from marsys_core.orchestrator.judging import OPEN, closed_by
 from marsys_core.orchestrator.ledger import USER
 from marsys_core.orchestrator.phases import Phase, Settled
 from marsys_core.orchestrator.plain import plan
@@ -200,17 +200,14 @@ class Asking(Talks):
         empty: Any = [] if self.graph.nodes[branch.node].dispatch is Dispatch.MAP else ""
         action: Action = Content(empty)
         offered = self._offers(branch.node)
-        conditional = branch.node in self.graph.conditional
-        verdicts, raised = self._judged_action(branch, action, ()) if conditional else ((), None)
-        if raised is not None:
-            self._cancel(branch, self._failure(raised, branch), Settled.FAILED)
+        against: e.RuleDecided | BaseException | None
+        verdicts, against = OPEN if self._judges_late(action) else self._judged_action(branch, action)
+        if against is None and self.rules is not None:
+            action, verdicts, against = self._judge(branch, action, offered, verdicts)
+        if against is not None:
+            self._forbid(branch, against)
             return
         shut = closed_by(verdicts)
-        if self.rules is not None:
-            action, ruling = self._judge(branch, action, offered, shut)
-            if ruling is not None:
-                self._forbid(branch, ruling)
-                return
         if branch.turn:
             unasked = self._unasked(branch, action, offered, shut)
         else:
@@ -223,12 +220,14 @@ class Asking(Talks):
         )  # fmt: skip
         self._continue(branch)
 
-    def _forbid(self, branch: Branch, ruling: e.RuleDecided) -> None:
-        """A rule does not let a skipped step go on."""
-        if ruling.verdict == "stop":
-            self._halt(ruling)
+    def _forbid(self, branch: Branch, against: e.RuleDecided | BaseException) -> None:
+        """A rule, or what a condition raised, does not let a skipped step go on."""
+        if isinstance(against, BaseException):
+            self._cancel(branch, self._failure(against, branch), Settled.FAILED)
+        elif against.verdict == "stop":
+            self._halt(against)
         else:
-            self._cancel(branch, self._failure(self._error_of(ruling), branch), Settled.FAILED)
+            self._cancel(branch, self._failure(self._error_of(against), branch), Settled.FAILED)
 
     def _after_policy(self, branch: Branch, answer: e.UserAnswered) -> None:
         join = branch.fork

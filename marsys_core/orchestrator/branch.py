@@ -10,7 +10,7 @@ from marsys_core import events as e
 from marsys_core.actions import Action, Replies
 from marsys_core.events import EventId
 from marsys_core.orchestrator.person import Person
-from marsys_core.orchestrator.phases import Phase, Settled
+from marsys_core.orchestrator.phases import LOST, Phase, Settled
 from marsys_core.orchestrator.shared import Frame
 from marsys_core.orchestrator.shares import Share
 from marsys_core.orchestrator.writes import Entry
@@ -87,8 +87,7 @@ class Join:
     @property
     def undelivered(self) -> list[int]:
         """The calls that failed, were cancelled or never opened: those to make once more."""
-        bad = (Settled.FAILED, Settled.CANCELLED)
-        failed = [c.call for c in self.children if c.outcome in bad and c.call not in self.delivered]
+        failed = [c.call for c in self.children if c.outcome in LOST and c.call not in self.delivered]
         return [*failed, *range(len(self.children), len(self.calls))]
 
 
@@ -151,12 +150,11 @@ class Branch:
     """Where edges lead that are closed for the step that has ended, or for the gather."""
     before: dict[str, int] | None = None
     """Steps by node that count no more as stepped at."""
+    share: Share | None = None
 
     def visits(self, node: str) -> int:
         """Return how many steps it has taken at `node`."""
         return self.stepped.get(node, 0) + (self.before.get(node, 0) if self.before else 0)
-
-    share: Share | None = None
 
     @property
     def caller(self) -> str | None:

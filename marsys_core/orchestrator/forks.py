@@ -19,7 +19,6 @@ from marsys_core.orchestrator.phases import Phase, Settled
 from marsys_core.orchestrator.plain import Plan
 from marsys_core.orchestrator.rulings import Rulings
 from marsys_core.orchestrator.shares import limits_of
-from marsys_core.orchestrator.writes import pending
 from marsys_core.topology import ConvergencePolicy, NodeKind
 from marsys_core.values import Detached, Failure
 
@@ -28,7 +27,7 @@ __all__ = ["Forks"]
 
 @attrs.define(eq=False)
 class Forks(Rulings):
-    """Rules 1, 2, 5, 6, 7 and 8."""
+    """Opens forks, completes joins, and lets the suspended branch go on, fail or leave."""
 
     def _open_root(self, task: Any) -> None:
         entries = self.graph.entries
@@ -73,7 +72,8 @@ class Forks(Rulings):
         config = self.config
         if branch.depth + 1 > config.max_branch_depth:
             msg = f"a fork at {branch.node!r} would be {branch.depth + 1} deep"
-            values = [value for _, value in calls]
+            # Content that goes to several nodes is one value until the fork is made; a list, its items.
+            values = [value for _, value in (calls[:1] if plain and not asked else calls)]
             self._limit_branch(branch, "max_branch_depth", config.max_branch_depth, msg, values)
             return
         if self.rules is not None:
@@ -128,7 +128,7 @@ class Forks(Rulings):
         """Open the children that may start now, in call order."""
         fork = branch.fork
         assert fork is not None  # the phase says so
-        detached = fork.policy is None
+        detached = fork.detached
         while fork.queued and not fork.complete:
             if fork.limit is not None and (fork.open >= fork.limit or self._awaits_check(fork)):
                 return
@@ -225,14 +225,15 @@ class Forks(Rulings):
 
     def _merges_late(self, branch: Branch, join: Join) -> bool:
         """Take what was written only now, as a person has let the join go on; True where that cannot be."""
-        if not self.state.wrote or join.error is not None or not pending(join):
+        if not self.state.wrote or join.error is not None:
             return False
-        taken: dict[str, Any] | None = None
-        error = None
+        taken, error = None, None
         try:
             taken = self._merged(join)
         except StateError as refused:
             error = self._failure(refused, branch)
+        if taken is None and error is None:
+            return False
         self._emit(e.StateMerged(branch.id, branch.n, branch.last, taken, join.number, error))
         return error is not None
 

@@ -16,7 +16,7 @@ from marsys_core.topology import Edge
 from marsys_core.topology.conditions import condition_name
 from marsys_core.values import Failure, JoinInput
 
-__all__ = ["FACTS", "Facts", "Judge", "Judging", "Verdicts", "closed_by", "judged"]
+__all__ = ["FACTS", "OPEN", "Facts", "Judge", "Judging", "Verdicts", "closed_by", "judged"]
 
 FACTS = ("state", "output", "steps", "visits", "errors")
 """What a condition may read."""
@@ -25,6 +25,8 @@ Verdicts = tuple[tuple[str, bool], ...]
 """For each conditional edge out of a node its target, and whether it is open."""
 
 _UNKNOWN: Any = object()
+OPEN: tuple[Verdicts, BaseException | None] = ((), None)
+"""What comes of judging where no edge has a condition."""
 
 
 class _NotYet(Exception):
@@ -149,11 +151,11 @@ class Judging(Merging):
             )
 
     def _judged_action(
-        self, branch: Branch, action: Action, writes: Iterable[tuple[Any, ...]]
+        self, branch: Branch, action: Action, writes: Iterable[tuple[Any, ...]] = ()
     ) -> tuple[Verdicts, BaseException | None]:
         """Judge the edges out of the node of `branch`, whose step ended in `action`, or return what was raised."""
-        if type(action) is Fail:
-            return (), None
+        if branch.node not in self.graph.conditional or type(action) is Fail:
+            return OPEN
         output = action.value if isinstance(action, Content | Return | Finish | EndConversation) else None
         frame = written(branch.shared, writes) if writes else branch.shared
         try:

@@ -51,6 +51,9 @@ def _into_nothing(_: Event) -> None:
     """Journal nothing."""
 
 
+_PLAIN = Traits()
+
+
 def _as_is(value: Any) -> Any:
     return value
 
@@ -91,6 +94,9 @@ class Ledger(abc.ABC):
     @abc.abstractmethod
     def _lose_writes(self, branch: Branch, outcome: Settled) -> None:
         """Drop what `branch` wrote to the shared state, where coming to this end loses it."""
+
+    def _traits(self, node: str) -> Traits:
+        return self.traits.get(node, _PLAIN)
 
     def _emit(self, event: Event) -> Event:
         self.append(event)

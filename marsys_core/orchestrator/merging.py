@@ -11,27 +11,28 @@ from marsys_core import events as e
 from marsys_core.errors import StateConflict, StateError
 from marsys_core.orchestrator.branch import Branch, Join
 from marsys_core.orchestrator.ledger import ROOT, Ledger
-from marsys_core.orchestrator.phases import Settled
+from marsys_core.orchestrator.phases import LOST, Settled
 from marsys_core.orchestrator.shared import Frame
 from marsys_core.orchestrator.writes import Entry, pending
 
 __all__ = ["Merging"]
 
 _UNDECLARED = frozenset({"set", "del"})
-_LOST = frozenset({Settled.FAILED, Settled.CANCELLED})
 
 
 @attrs.define(eq=False)
 class Merging(Ledger):
     """A join takes what its contributing and finished children wrote, in call order."""
 
-    def _merged(self, join: Join) -> dict[str, Any]:
-        """Return what reducers that are functions make of the writes that `join` takes.
+    def _merged(self, join: Join) -> dict[str, Any] | None:
+        """Return what reducers that are functions make of the writes that `join` takes; None where there are none.
 
         Raises:
             StateError: Two children wrote the same key side by side, or a reducer does not take a write.
         """
         sources = pending(join)
+        if not sources:  # whether anybody else has written by now goes by who came first
+            return None
         _refuse_conflicts(sources)
         return self._taken(join.owner, [entry for branch in sources for entry in branch.writes or ()])
 
@@ -72,7 +73,7 @@ class Merging(Ledger):
             self._emit(e.Dropped(owner.id, owner.n, owner.last, values, join.event, reason, "join"))
 
     def _lose_writes(self, branch: Branch, outcome: Settled) -> None:
-        if outcome in _LOST:
+        if outcome in LOST:
             how = "failed" if outcome is Settled.FAILED else "was cancelled"
             self._drop_writes(branch, f"the branch that wrote it {how}")
 

@@ -11,7 +11,7 @@ from marsys_core.actions import AskUser
 from marsys_core.events import EventId
 from marsys_core.orchestrator.branch import Branch, Join
 from marsys_core.orchestrator.endings import Endings
-from marsys_core.orchestrator.judging import Verdicts
+from marsys_core.orchestrator.judging import OPEN
 from marsys_core.orchestrator.ledger import END, USER
 from marsys_core.orchestrator.phases import Settled
 from marsys_core.topology import NodeKind
@@ -20,12 +20,11 @@ __all__ = ["Moves"]
 
 
 _WITHOUT_STEP = frozenset({"gather", "over"})
-_OPEN: tuple[Verdicts, None] = ((), None)
 
 
 @attrs.define(eq=False)
 class Moves(Endings):
-    """Rules 3 and 4, and the call stack."""
+    """Where a branch comes to, and to whom its values go: the call stack, enclosing joins, the run."""
 
     def _arrive(
         self,
@@ -79,7 +78,7 @@ class Moves(Endings):
         *,
         loop: bool = False,
     ) -> None:
-        verdicts, error = _OPEN
+        verdicts, error = OPEN
         if how != "again" and self.graph.nodes[node].kind is NodeKind.GATHER:
             asked = (*asked, node) if how == "call" else asked
             how = "gather"

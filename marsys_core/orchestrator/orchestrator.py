@@ -28,8 +28,8 @@ from marsys_core.messages import Message, Usage
 from marsys_core.orchestrator.branch import Branch, Join
 from marsys_core.orchestrator.commands import Command, RunStep
 from marsys_core.orchestrator.joining import exception_of
-from marsys_core.orchestrator.judging import closed_by
-from marsys_core.orchestrator.ledger import END, Traits
+from marsys_core.orchestrator.judging import Verdicts, closed_by
+from marsys_core.orchestrator.ledger import END
 from marsys_core.orchestrator.phases import Phase, Settled
 from marsys_core.orchestrator.plain import is_loop, plan
 from marsys_core.orchestrator.shared import Write
@@ -41,7 +41,7 @@ from marsys_core.topology import Dispatch
 __all__ = ["Orchestrator"]
 
 RULES_VERSION = 1
-_PLAIN = Traits()
+_OPEN: tuple[Verdicts, tuple[str, ...], None] = ((), (), None)
 
 
 @attrs.define(eq=False)
@@ -152,18 +152,18 @@ class Orchestrator(Steering):
         if branch.phase is not Phase.RUNNING:
             return self._late(branch, action)
         conditional = branch.node in self.graph.conditional
-        verdicts, raised = self._judged_action(branch, action, writes) if conditional else ((), None)
+        verdicts, shut, raised = self._judged_early(branch, action, writes) if conditional else _OPEN
         if raised is not None:
             return self.on_failure(branch, raised, duration=duration, usage=usage)
-        shut = closed_by(verdicts) if verdicts else ()
         if type(action) is not Content and (wrong := self._refusal(branch, action, shut)) is not None:
             return self._steer(branch, wrong, action, duration, usage, shut)
         if offered is None:
-            offered = self.traits.get(branch.node, _PLAIN).tools
+            offered = self._offers(branch.node)
         if self.rules is not None:
-            action, ruling = self._judge(branch, action, offered, shut)
-            if ruling is not None:
-                return self._refuse(branch, ruling, action, duration, usage, shut)
+            action, verdicts, against = self._judge(branch, action, offered, verdicts, writes)
+            if against is not None:
+                return self._refuse(branch, against, action, duration, usage, verdicts)
+            shut = closed_by(verdicts) if verdicts else ()
         if type(action) is Fail:
             error = self._failure(action.error, branch)
             self._emit(e.StepFailed(branch.id, branch.n, branch.last, branch.node, error, duration, usage))

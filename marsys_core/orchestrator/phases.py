@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["Phase", "Settled"]
+__all__ = ["LOST", "Phase", "Settled"]
 
 
 class Phase(enum.Enum):
@@ -31,7 +31,7 @@ class Phase(enum.Enum):
     DELIVERED = "delivered"
     """It has delivered, and is about to settle."""
     FAILED = "failed"
-    """Its step has failed for good, and it is about to settle."""
+    """Its step has failed for good: it is about to settle, or to ask a person."""
     SETTLED = "settled"
     """It has come to its end."""
 
@@ -45,3 +45,7 @@ class Settled(enum.Enum):
     LEFT = "left"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+LOST = frozenset({Settled.FAILED, Settled.CANCELLED})
+"""The ends of branches that came to nothing: what they wrote is dropped, and a person may have them made again."""

@@ -8,7 +8,7 @@ from the next rule on. That the others allowed it is proved by the event that fo
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -17,10 +17,12 @@ from marsys_core import events as e
 from marsys_core.actions import Action, Content, EndConversation, Finish, Invoke, Replies, Return
 from marsys_core.errors import RuleBlocked, RuleError, RuleStopped, RunError
 from marsys_core.orchestrator.branch import Branch
+from marsys_core.orchestrator.judging import Verdicts, closed_by
 from marsys_core.orchestrator.ledger import START
 from marsys_core.orchestrator.moves import Moves
 from marsys_core.orchestrator.phases import Phase
 from marsys_core.orchestrator.plain import Plan, plan
+from marsys_core.orchestrator.shared import Write
 from marsys_core.orchestrator.state import RunState
 from marsys_core.topology import Dispatch
 
@@ -94,10 +96,23 @@ class Rulings(Moves):
             self._overrule(branch, ruling)
         return ruling is None
 
+    def _judges_late(self, action: Action) -> bool:
+        """Whether a rule may still change the value that conditions read: they are judged once, after that."""
+        return self.rules is not None and bool(self.rules.after_step) and type(action) in _WITH_VALUE
+
     def _judge(
-        self, branch: Branch, action: Action, offered: bool, shut: Container[str] = ()
-    ) -> tuple[Action, e.RuleDecided | None]:
-        """Ask about the action of a step, and about the fork that it makes; return the action that holds."""
+        self,
+        branch: Branch,
+        action: Action,
+        offered: bool,
+        verdicts: Verdicts,
+        writes: Iterable[Write] = (),
+    ) -> tuple[Action, Verdicts, e.RuleDecided | BaseException | None]:
+        """Ask about the action of a step, and about the fork that it makes.
+
+        Returns:
+            The action that holds, what is open for it, and what forbids it: a ruling, or what a condition raised.
+        """
         rules, ruling = self.rules, None
         assert rules is not None  # whoever calls has looked
         if rules.after_step:
@@ -108,12 +123,17 @@ class Rulings(Moves):
                 changed, ruling = self._consult(branch, "after_step", value, action)
             if changed is not value:
                 action = _with(action, changed)
+            if ruling is None and branch.node in self.graph.conditional and self._judges_late(action):
+                verdicts, raised = self._judged_action(branch, action, writes)
+                if raised is not None:
+                    return action, verdicts, raised
+        shut = closed_by(verdicts) if verdicts else ()
         if ruling is None and rules.before_fork and (calls := self._calls_of(branch, action, offered, shut)):
-            changed, ruling = self._consult(branch, "before_fork", calls)
+            changed, ruling = self._consult(branch, "before_fork", calls, shut=shut)
             if changed is not calls and type(action) is Invoke and calls is action.calls:
                 replies = _reassigned(action.replies, action.calls, changed)
                 action = attrs.evolve(action, calls=changed, replies=replies)
-        return action, ruling
+        return action, verdicts, ruling
 
     def _calls_of(self, branch: Branch, action: Action, offered: bool, shut: Container[str]) -> Calls:
         """The calls that `action` will make side by side; none where it makes no fork."""
@@ -148,22 +168,27 @@ class Rulings(Moves):
         if not calls or not self.rules.before_fork:
             return calls
         changed: Calls
-        changed, ruling = self._consult(branch, "before_fork", calls)
+        changed, ruling = self._consult(branch, "before_fork", calls, shut=branch.closed)
         if ruling is None:
             return changed
         self._overrule(branch, ruling)
         return None
 
     def _consult(
-        self, branch: Branch, point: str, value: Any, action: Action | None = None
+        self,
+        branch: Branch,
+        point: str,
+        value: Any,
+        action: Action | None = None,
+        shut: Container[str] = (),
     ) -> tuple[Any, e.RuleDecided | None]:
-        """Ask everybody at `point` who was not asked yet.
+        """Ask everybody at `point` who was not asked yet; `shut` is where no fork may go.
 
         Returns:
             The value with all that was modified, and what forbids going on, or None.
         """
         if branch.rulings is None:
-            return self._inquire(branch, point, 0, value, action)
+            return self._inquire(branch, point, 0, value, action, shut)
         for ruling in branch.rulings:
             if ruling.point == point and ruling.verdict != "modify":
                 return value, ruling
@@ -171,13 +196,19 @@ class Rulings(Moves):
         last = branch.rulings[-1]
         if last.point == point:
             action = None if action is None else _with(action, value)
-            return self._inquire(branch, point, last.index + 1, value, action)
+            return self._inquire(branch, point, last.index + 1, value, action, shut)
         # What was said at a later point proves that everybody was asked at this one.
         was_asked = _ORDER.index(last.point) > _ORDER.index(point)
-        return (value, None) if was_asked else self._inquire(branch, point, 0, value, action)
+        return (value, None) if was_asked else self._inquire(branch, point, 0, value, action, shut)
 
     def _inquire(
-        self, branch: Branch, point: str, first: int, value: Any, action: Action | None
+        self,
+        branch: Branch,
+        point: str,
+        first: int,
+        value: Any,
+        action: Action | None,
+        shut: Container[str] = (),
     ) -> tuple[Any, e.RuleDecided | None]:
         rules, state = self.rules, self.state
         assert rules is not None  # whoever calls has looked
@@ -186,7 +217,7 @@ class Rulings(Moves):
             said = rules.ask(point, first, branch, given, action, state)
             if said is None:
                 return value, None
-            said = self._checked(branch, point, said)
+            said = self._checked(branch, point, said, shut)
             self._cause = said.cause
             ruling = e.RuleDecided(
                 branch.id, branch.n, branch.last, branch.node, said.rule, point, said.index, said.verdict, said.reason,
@@ -198,8 +229,8 @@ class Rulings(Moves):
             value, first = said.value, said.index + 1
             action = None if action is None else _with(action, value)
 
-    def _checked(self, branch: Branch, point: str, said: Said) -> Said:
-        """Return what was said, or, where it calls nodes that no edge leads to, that it makes no sense."""
+    def _checked(self, branch: Branch, point: str, said: Said, shut: Container[str]) -> Said:
+        """Return what was said, or, where it calls nodes that no open edge leads to, that it makes no sense."""
         if point != "before_fork" or said.verdict != "modify":
             return said
         known = (
@@ -207,11 +238,14 @@ class Rulings(Moves):
             if branch.node == START
             else [link.target for link in self.graph.out[branch.node]]
         )
-        missing = sorted({node for node, _ in said.value if node not in known})
-        if not missing:
+        called = sorted({node for node, _ in said.value})
+        if missing := [node for node in called if node not in known]:
+            names = ", ".join(map(repr, missing))
+            reason = f"it calls {names}, and from {branch.node!r} edges lead to: {', '.join(known)}"
+        elif closed := [node for node in called if node in shut]:
+            reason = "; ".join(self._closed_edge(branch.node, node) for node in closed)
+        else:
             return said
-        names = ", ".join(map(repr, missing))
-        reason = f"it calls {names}, and from {branch.node!r} edges lead to: {', '.join(known)}"
         return attrs.evolve(said, verdict="raised", reason=reason, value=None)
 
     def _overrule(self, branch: Branch, ruling: e.RuleDecided) -> None:

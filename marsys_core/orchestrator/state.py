@@ -143,13 +143,11 @@ def _branch_moved(state: RunState, branch: Branch, event: Any) -> None:
 
 def _branch_arrived(state: RunState, branch: Branch, event: Any) -> None:
     _branch_moved(state, branch, event)
+    if event.how == "gather" or event.how == "over":
+        branch.phase, branch.error = Phase.ARRIVED, event.error
+        _close(branch, event.conditions)
     if event.how == "gather":
-        branch.phase, branch.error = Phase.ARRIVED, event.error
-        _close(branch, event.conditions)
         branch.passed = {*(branch.passed or ()), event.node}
-    elif event.how == "over":
-        branch.phase, branch.error = Phase.ARRIVED, event.error
-        _close(branch, event.conditions)
 
 
 def _branch_forked(state: RunState, branch: Branch, event: Any) -> None:

@@ -13,15 +13,15 @@ from marsys_core.messages import Usage
 from marsys_core.orchestrator.asking import Asking
 from marsys_core.orchestrator.branch import Branch
 from marsys_core.orchestrator.commands import Command, Steer
-from marsys_core.orchestrator.ledger import USER, Traits
+from marsys_core.orchestrator.judging import Verdicts, closed_by
+from marsys_core.orchestrator.ledger import USER
 from marsys_core.orchestrator.phases import Phase
 from marsys_core.orchestrator.plain import describe, offer
+from marsys_core.orchestrator.shared import Write
 from marsys_core.orchestrator.shares import why_no_share
 from marsys_core.questions import refusal
 
 __all__ = ["Steering"]
-
-_PLAIN = Traits()
 
 
 @attrs.define(eq=False)
@@ -31,13 +31,25 @@ class Steering(Asking):
     def on_failure(
         self, branch: Branch, error: BaseException, *, duration: float = 0.0, usage: Usage | None = None
     ) -> list[Command]:
-        """A step failed for good; the branch settles as failed."""
+        """A step failed for good; the branch settles as failed, unless a person is to say what becomes of it."""
         if branch.phase is not Phase.RUNNING:
             return self._drain()
         failure = self._failure(error, branch)
         self._emit(e.StepFailed(branch.id, branch.n, branch.last, branch.node, failure, duration, usage))
         self._continue(branch)
         return self._drain()
+
+    def _judged_early(
+        self, branch: Branch, action: Action, writes: tuple[Write, ...]
+    ) -> tuple[Verdicts, tuple[str, ...], BaseException | None]:
+        """Judge the edges out of the node of `branch` before rules are asked; return also where none is open.
+
+        Where there is nothing yet that conditions could read, that is what is known so far.
+        """
+        if type(action) is Malformed or type(action) is CallTools or self._judges_late(action):
+            return (), self.closed_so_far(branch), None
+        verdicts, raised = self._judged_action(branch, action, writes)
+        return verdicts, closed_by(verdicts), raised
 
     def _refusal(self, branch: Branch, action: Action, shut: tuple[str, ...] = ()) -> str | None:
         """Say what is wrong with `action` here, or None."""
@@ -79,18 +91,21 @@ class Steering(Asking):
     def _refuse(
         self,
         branch: Branch,
-        ruling: e.RuleDecided,
+        ruling: e.RuleDecided | BaseException,
         action: Action,
         duration: float,
         usage: Usage | None,
-        shut: tuple[str, ...] = (),
+        verdicts: Verdicts,
     ) -> list[Command]:
-        """A rule does not let the action of a step be."""
+        """A rule does not let the action of a step be, or a condition raised that was judged after the rules."""
+        if isinstance(ruling, BaseException):
+            return self.on_failure(branch, ruling, duration=duration, usage=usage)
         if ruling.verdict == "stop":
             self._halt(ruling)
             return self._drain()
         error = self._error_of(ruling)
         if ruling.verdict == "block":
+            shut = closed_by(verdicts) if verdicts else self.closed_so_far(branch)
             return self._steer(branch, str(error), action, duration, usage, shut, error)
         return self.on_failure(branch, error, duration=duration, usage=usage)
 
@@ -120,7 +135,7 @@ class Steering(Asking):
     ) -> list[Command]:
         limit = self.config.max_steering_retries
         attempt = branch.attempts + 1
-        if not self.traits.get(branch.node, _PLAIN).notes or attempt > limit:
+        if not self._traits(branch.node).notes or attempt > limit:
             reply = action.reply if type(action) is Malformed else action
             tried = f" (asked {attempt} times)" if attempt > 1 else ""
             error = error or ActionError(wrong + tried, reply)

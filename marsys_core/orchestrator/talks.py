@@ -11,7 +11,6 @@ from marsys_core.actions import Action, Content, EndConversation, Invoke
 from marsys_core.events import EventId
 from marsys_core.orchestrator.branch import Branch
 from marsys_core.orchestrator.forks import Forks
-from marsys_core.orchestrator.ledger import Traits
 from marsys_core.orchestrator.plain import Plan, enclosing, plan
 from marsys_core.topology import Edge, Graph, Link
 
@@ -19,7 +18,6 @@ __all__ = ["Talks", "max_turns_of", "turn_of"]
 
 _ANSWERS = frozenset({"return", "join", "again"})
 """How a branch moves when a node gets back what it has asked for; nobody arrives there."""
-_PLAIN = Traits()
 
 
 def max_turns_of(edge: Edge, opener: str, limits: Mapping[str, int] | None = None) -> int:
@@ -98,7 +96,7 @@ class Talks(Forks):
 
     def _offers(self, node: str) -> bool:
         """Whether the agent at `node` is offered to invoke others."""
-        return self.traits.get(node, _PLAIN).tools
+        return self._traits(node).tools
 
     def _talk(self, branch: Branch, action: Action | None) -> bool:
         """Carry out what `action` says in a conversation; False where it says nothing in one."""

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from marsys_core.orchestrator.phases import LOST
 from marsys_core.orchestrator.shared import Write, fold_write
 
 if TYPE_CHECKING:
     from marsys_core.orchestrator.branch import Branch, Join
 
 __all__ = ["Entry", "pending", "share", "take_in", "write_down"]
-
-_LOST = ("failed", "cancelled")
 
 
 @attrs.define(eq=False)
@@ -49,7 +48,7 @@ def pending(join: Join) -> list[Branch]:
     found = [
         (child.call, child)
         for child in join.children
-        if child.writes and not child.left and child.outcome is not None and child.outcome.value not in _LOST
+        if child.writes and not child.left and child.outcome is not None and child.outcome not in LOST
     ]
     found += [(call, branch) for call, branch in join.passed_in or () if branch.writes]
     return [branch for _, branch in sorted(found, key=lambda each: (each[0], each[1].key))]

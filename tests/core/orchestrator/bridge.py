@@ -135,7 +135,7 @@ def verdict_of(got: Outcome) -> Verdict:
         log_of(got),
         got.settled,
         results_of(state),
-        Counter(rendered(event.value) for event in got.of(Dropped)),
+        Counter(rendered(event.value) for event in got.of(Dropped) if not event.state),
     )
 
 

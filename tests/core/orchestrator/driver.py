@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,17 +13,20 @@ import attrs
 from marsys_core.actions import Action, Invoke, read_action
 from marsys_core.config import ExecutionConfig
 from marsys_core.engine.rulebook import Rulebook
+from marsys_core.errors import StateError
 from marsys_core.events import Event, StepRetried, StepStarted, StepSteered, UserAsked, Warned
 from marsys_core.orchestrator import (
     Ask,
     Branch,
     Command,
+    Frame,
     Orchestrator,
     Phase,
     RunState,
     RunStep,
     Steer,
     Traits,
+    Write,
     flatten,
 )
 from marsys_core.topology import Graph, Topology
@@ -35,6 +39,7 @@ __all__ = [
     "Simulation",
     "Turn",
     "TIMEOUT",
+    "Writes",
     "drive",
     "fold",
     "invoke",
@@ -59,6 +64,9 @@ Answers = Callable[[UserAsked], Any]
 """What a person answers: a value, or an exception for none at all; `TIMEOUT` lets the time pass."""
 
 TIMEOUT = object()
+
+Writes = Callable[[Turn], Iterable[tuple[str, Any]]]
+"""What an agent writes to the shared state in a turn, in order; one that is told that it cannot, goes on."""
 
 Script = Callable[[Turn], Any]
 """Gives what the agent of a turn returns; a pure function, so that a run can be repeated."""
@@ -120,6 +128,7 @@ class Simulation:
     running: list[Branch] = attrs.field(factory=list)
     asked: list[UserAsked] = attrs.field(factory=list)
     answers: Answers | None = None
+    writes: Writes | None = None
     visits: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     moves: list[Move] = attrs.field(factory=list)
 
@@ -235,7 +244,8 @@ class Simulation:
     def end(self, branch: Branch) -> None:
         self.moves.append((len(self.events), "end", branch.id))
         if branch.phase is Phase.RUNNING:
-            self.accept(self.orchestrator.on_step(branch, self.action(branch)))
+            writes = self.written(self.turn(branch)) if self.writes is not None else ()
+            self.accept(self.orchestrator.on_step(branch, self.action(branch), writes=writes))
 
     def answer(self, asked: UserAsked) -> None:
         self.moves.append((len(self.events), "answer", asked.branch))
@@ -251,8 +261,18 @@ class Simulation:
             self.accept(self.orchestrator.on_answer(asked.request_id, value, "person"))
 
     def action(self, branch: Branch) -> Action:
-        turn = Turn(branch, branch.node, self.visits[branch.id, branch.node], branch.value)
-        return read_action(self.script(turn))
+        return read_action(self.script(self.turn(branch)))
+
+    def turn(self, branch: Branch) -> Turn:
+        return Turn(branch, branch.node, self.visits[branch.id, branch.node], branch.value)
+
+    def written(self, turn: Turn) -> tuple[Write, ...]:
+        assert self.writes is not None
+        frame, made = Frame(turn.branch.shared), []
+        for key, value in self.writes(turn):
+            with contextlib.suppress(StateError):
+                made.append(self.orchestrator.sharing.write(frame, key, value))
+        return tuple(made)
 
     def run(self) -> Outcome:
         """Go on to the end of the run."""
@@ -282,11 +302,13 @@ def drive(
     seed: int | None = None,
     rules: Sequence[Any] = (),
     answers: Answers | None = None,
+    writes: Writes | None = None,
 ) -> Outcome:
     """Run `script` over `topology`; `seed` shuffles which steps begin and end next."""
     simulation = Simulation.of(
         topology, script, config=config, traits=traits, seed=seed, rules=rules, answers=answers
     )
+    simulation.writes = writes
     return simulation.start(task).run()
 
 

@@ -7,6 +7,7 @@ from marsys_core.actions import CallTools, Fail, Finish, Return
 from marsys_core.config import ExecutionConfig
 from marsys_core.errors import ActionError, Cancelled
 from marsys_core.orchestrator import Complete, Steer, StopRun, Traits
+from marsys_core.topology import Node, Topology
 from tests.core.orchestrator.driver import Outcome, Simulation, drive, invoke
 
 HUB = "H <-> A; H <-> B; H <-> C"
@@ -52,6 +53,14 @@ def test_forks_nest_no_deeper_than_the_limit() -> None:
     assert "a fork at 'B' would be 2 deep (max_branch_depth=1)" in out.error
     assert [drop.value for drop in out.of(e.Dropped)] == ["for D", "for E", "c"]
     assert "D" not in out.path
+
+
+def test_content_that_no_fork_could_be_made_of_is_dropped_once() -> None:
+    config = ExecutionConfig(max_branch_depth=1)
+    nodes = ["A", "B", "C", Node("hub", kind="gather"), "D", "E"]
+    topology = Topology(nodes, ["A -> [B, C]", "B -> hub", "hub -> [D, E]"], entry_point="A")
+    out = drive(topology, {"A": invoke("B", "C"), "B": "b"}, config=config)
+    assert [event.value for event in out.of(e.Dropped) if event.branch == "0.0"] == ["b"]
 
 
 def test_a_stop_settles_every_branch_and_drops_what_they_hold() -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from marsys_core import events as e
 from marsys_core.actions import Content, Fail, Finish, Return
 from marsys_core.config import ExecutionConfig
-from marsys_core.errors import TopologyError
+from marsys_core.errors import RecoverableError, TopologyError
 from marsys_core.orchestrator import Facts, Traits
+from marsys_core.protocols.rule import Modify, RuleFacts
 from marsys_core.topology import Edge, Graph, Node, Topology
 from tests.core.examples import examples
 from tests.core.orchestrator.bridge import Play, graph_of
@@ -322,3 +323,49 @@ def test_a_condition_that_would_have_to_be_awaited_is_an_error_and_not_open() ->
 
     run = drive(laid(Edge("A", "B", condition=lambda facts: later())), {})
     assert "raised TypeError: it has to be awaited, and a condition may not wait" in run.error
+
+
+def test_a_reply_that_is_no_action_is_steered_before_a_condition_could_read_it() -> None:
+    topology = laid(
+        Edge("A", "B", condition=lambda f: f.output["score"] > 1), Edge("A", "C", condition=never)
+    )
+    run = drive(topology, {"A": [None, {"score": 2}]}, traits={"A": NOTES})
+    assert run.path == ["A", "B"]
+    (steered,) = run.of(e.StepSteered)
+    assert steered.note.endswith("Here there are: agents you may invoke: B.")
+
+
+class Counting:
+    """A rule that makes its length of what a node said."""
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+
+    def after_step(self, facts: RuleFacts) -> Any:
+        said = facts.node == self.node and isinstance(facts.value, str)
+        return Modify(len(facts.value)) if said else None
+
+
+def test_conditions_read_what_a_rule_has_made_of_the_output_and_are_judged_once() -> None:
+    seen = []
+    topology = laid(Edge("A", "B", condition=lambda f: seen.append(f.output) or f.output + 1 > 3))
+    assert drive(topology, {"A": "abc"}, rules=[Counting("A")]).path == ["A", "B"]
+    assert seen == [3]
+
+
+def test_a_condition_that_raises_for_what_a_rule_has_made_fails_the_branch() -> None:
+    topology = laid(Edge("A", "B", condition=lambda f: f.output.strip()))
+    run = drive(topology, {"A": "abc"}, rules=[Counting("A")])
+    assert run.path == ["A"]
+    assert "ConditionError" in run.error
+
+
+def test_a_step_that_a_person_skips_is_judged_by_what_a_rule_has_made_of_it() -> None:
+    topology = laid(Edge("A", "B", condition=lambda f: f.output == 0))
+    failing = {"A": Fail(RecoverableError("busy"))}
+    config = ExecutionConfig(error_routing_enabled=True)
+    run = drive(topology, failing, rules=[Counting("A")], config=config, answers=lambda asked: "skip")
+    assert run.path == ["A", "B"]
+    broken = laid(Edge("A", "B", condition=lambda f: f.output.strip()))
+    run = drive(broken, failing, rules=[Counting("A")], config=config, answers=lambda asked: "skip")
+    assert "ConditionError" in run.error

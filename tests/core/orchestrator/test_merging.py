@@ -10,25 +10,26 @@ from marsys_core import events as e
 from marsys_core.actions import Fail, Finish, Return
 from marsys_core.config import ExecutionConfig
 from marsys_core.frozen import thaw
-from marsys_core.orchestrator import Branch, Frame, Phase, Reading, Sharing
+from marsys_core.orchestrator import Branch, Reading, Sharing
 from marsys_core.topology import Reducer, Topology
-from tests.core.orchestrator.driver import Outcome, Simulation, invoke
+from tests.core.orchestrator.driver import Outcome, Simulation, drive, invoke
 
 Writes = dict[Any, list[tuple[str, Any]]]
 
 
-class Scripted(Simulation):
+class Seeing(Simulation):
+    """Looks at the state of every branch that is about to take a step."""
+
+    seen: dict[str, Any]
+
+    def begin(self, branch: Branch) -> None:
+        self.seen[branch.node] = thaw(dict(Reading(branch.shared, lambda value: value)))
+        super().begin(branch)
+
+
+def writing(writes: Writes) -> Any:
     """What each node writes, in order; with a visit, at that one only."""
-
-    writes: Writes = {}
-
-    def end(self, branch: Branch) -> None:
-        if branch.phase is not Phase.RUNNING:
-            return
-        frame, visit = Frame(branch.shared), self.visits[branch.id, branch.node]
-        wanted = self.writes.get(branch.node, self.writes.get((branch.node, visit), []))
-        made = tuple(self.orchestrator.sharing.write(frame, key, value) for key, value in wanted)
-        self.accept(self.orchestrator.on_step(branch, self.action(branch), writes=made))
+    return lambda turn: writes.get(turn.node, writes.get((turn.node, turn.visit), []))
 
 
 def play(
@@ -39,8 +40,8 @@ def play(
     state: Any = None,
     **config: Any,
 ) -> Outcome:
-    simulation = Scripted.of(Topology.of(topology), script, config=ExecutionConfig(**config))
-    simulation.writes = writes
+    simulation = Simulation.of(Topology.of(topology), script, config=ExecutionConfig(**config))
+    simulation.writes = writing(writes)
     declared = {key: Reducer(given) for key, given in (reducers or {}).items()}
     simulation.orchestrator.sharing = Sharing(declared)
     simulation.accept(simulation.orchestrator.start("task", state=state))
@@ -68,16 +69,10 @@ def test_a_join_takes_the_writes_of_its_children_in_the_order_of_the_calls():
 
 
 def test_children_start_from_the_state_at_the_fork_and_see_their_own_writes_only():
-    seen = {}
-
-    def look(simulation: Simulation, branch: Branch) -> None:
-        seen[branch.node] = thaw(dict(Reading(branch.shared, lambda value: value)))
-
-    simulation = Scripted.of(Topology.of("A -> [B, C]; B -> B2; C -> C2; [B2, C2] -> D"), {})
-    simulation.writes = {"A": [("n", 1)], "B": [("b", 2)], "C": [("c", 3)]}
+    simulation = Seeing.of(Topology.of("A -> [B, C]; B -> B2; C -> C2; [B2, C2] -> D"), {})
+    simulation.seen = seen = {}
+    simulation.writes = writing({"A": [("n", 1)], "B": [("b", 2)], "C": [("c", 3)]})
     simulation.accept(simulation.orchestrator.start("task", state={"given": 0}))
-    begin = simulation.begin
-    simulation.begin = lambda branch: (look(simulation, branch), begin(branch))  # type: ignore[method-assign,assignment]
     simulation.run()
     assert seen["B2"] == {"given": 0, "n": 1, "b": 2}
     assert seen["C2"] == {"given": 0, "n": 1, "c": 3}
@@ -217,6 +212,14 @@ def test_a_reducer_that_raises_for_a_detached_branch_drops_its_writes():
 def test_sums_that_do_not_go_together_at_a_join_fail_the_branch():
     run = play("A -> [B, C] -> D", {}, {"B": [("x", 1)], "C": [("x", "one")]}, {"x": "add"})
     assert "the reducer 'add' of state 'x' adds numbers, texts or lists, not int and str" in run.error
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_a_join_whose_children_wrote_nothing_records_nothing_whoever_else_has_written(seed):
+    topology = "S -> [A, W] -> Z; A -> [B, C] -> D; D -> Z"
+    run = drive(topology, {}, seed=seed, writes=writing({"W": [("x", 1)]}))
+    states = {event.branch: event.state for event in run.of(e.JoinCompleted)}
+    assert states == {"0.0": None, "0": {}}
 
 
 def test_a_run_that_never_writes_records_nothing_of_state():

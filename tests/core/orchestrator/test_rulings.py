@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from zlib import crc32
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,11 +15,12 @@ from marsys_core.events import identity
 from marsys_core.orchestrator import Phase, Traits
 from marsys_core.orchestrator.rulings import _reassigned
 from marsys_core.protocols.rule import Allow, Block, Modify, RuleFacts, Stop
-from marsys_core.topology import Node, Topology
+from marsys_core.topology import Edge, Node, Topology
 from tests.core.examples import examples
 from tests.core.orchestrator.bridge import Play, verdict_of
 from tests.core.orchestrator.driver import Outcome, Simulation, drive, fold, invoke
 from tests.core.orchestrator.journals import Ledger, journal, snapshot
+from tests.core.orchestrator.ruling import Table, stopping, tables
 from tests.core.reference.strategies import plays
 
 
@@ -371,6 +370,29 @@ def test_calls_that_cannot_be_made_are_an_error(calls: Any, why: str) -> None:
     assert why in str(error_of(ran))
 
 
+@pytest.mark.parametrize("said", ["content", invoke("B", "D")])
+def test_a_rule_cannot_send_a_fork_along_an_edge_that_is_closed(said: Any) -> None:
+    closed = Edge("A", "C", condition=lambda facts: False)
+    topology = Topology(
+        [Node("A", dispatch="all"), "B", "C", "D"], ["A -> B", "A -> D", closed], entry_point="A"
+    )
+    ran = drive(topology, {"A": said}, rules=[Forking(A=Modify([("B", 1), ("C", 2)]))])
+
+    assert ran.path == ["A"]
+    assert isinstance(error_of(ran), RuleError)
+    assert "the edge A -> C is closed here, since its condition" in str(error_of(ran))
+
+
+def test_a_rule_cannot_send_a_fork_from_a_gather_along_an_edge_that_is_closed() -> None:
+    closed = Edge("hub", "C", condition=lambda facts: False)
+    nodes = ["A", Node("hub", kind="gather"), "B", "C", "D"]
+    topology = Topology(nodes, ["A -> hub", "hub -> B", "hub -> D", closed], entry_point="A")
+    ran = drive(topology, {}, rules=[Forking(hub=Modify([("B", 1), ("C", 2)]))])
+
+    assert ran.path == ["A"]
+    assert "the edge hub -> C is closed here" in str(error_of(ran))
+
+
 def test_a_rule_can_stop_the_run_before_a_fork() -> None:
     ran = drive(SIDE_BY_SIDE, {}, rules=[Forking(A=Stop())])
 
@@ -397,44 +419,6 @@ def test_every_tool_call_keeps_the_answers_to_what_is_left_of_it(after: str, exp
 # -- whatever the rules say --------------------------------------------------------------------------
 
 
-@attrs.frozen
-class Table:
-    """A pure rule: what it says depends on where it is asked, and on nothing else."""
-
-    choices: tuple[str, ...]
-    salt: int = 0
-
-    def choice(self, facts: RuleFacts, point: str) -> tuple[str, str]:
-        place = f"{self.salt}:{point}:{facts.branch_id}:{facts.node}:{facts.step}"
-        return self.choices[crc32(place.encode()) % len(self.choices)], place
-
-    def say(self, facts: RuleFacts, point: str, changed: Any) -> Any:
-        word, place = self.choice(facts, point)
-        if word == "raise":
-            raise ValueError(place)
-        return {"block": Block(place), "stop": Stop(place), "modify": Modify(changed, place)}.get(word)
-
-    def before_step(self, facts: RuleFacts) -> Any:
-        return self.say(facts, "before_step", f"~{self.choice(facts, 'before_step')[1]}")
-
-    def after_step(self, facts: RuleFacts) -> Any:
-        value, place = facts.value, f"~{self.choice(facts, 'after_step')[1]}"
-        changed = [f"{place}/{i}" for i in range(3)] if isinstance(value, list) else place
-        return None if value is None else self.say(facts, "after_step", changed)
-
-    def before_fork(self, facts: RuleFacts) -> Any:
-        calls, place = facts.value, f"~{self.choice(facts, 'before_fork')[1]}"
-        kept = calls[: max(1, len(calls) - 1)]
-        return self.say(facts, "before_fork", [(node, f"{place}/{i}") for i, (node, _) in enumerate(kept)])
-
-
-WORDS = ("", "", "", "modify", "block", "raise")
-tables = st.builds(
-    Table, st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(tuple), st.integers(0, 99)
-)
-stopping = st.builds(
-    Table, st.lists(st.sampled_from([*WORDS, "stop"]), min_size=1, max_size=12).map(tuple), st.integers(0, 99)
-)
 rule_lists = st.lists(tables, min_size=1, max_size=2)
 cases = st.builds(lambda drawn, people: Play(*drawn, max_steps=30, people=people), plays(), st.booleans())
 short_cases = st.builds(

@@ -19,7 +19,7 @@ from tests.core.reference.data import (
 )
 from tests.core.reference.net import Edge, Net, NodeSpec, Policy
 
-__all__ = ["Choice", "TableScript", "PLAIN", "nets", "plays", "policies", "scripts"]
+__all__ = ["Choice", "TableScript", "PLAIN", "nets", "plays", "policies", "pruned", "scripts"]
 
 AGENTS = "ABCDEFGH"
 DISPATCHES = (None, None, None, "stop", "next", "agent", "all", "all", "each", "map")
