@@ -87,8 +87,8 @@ class Endings(Judging):
         reached = steps_used_up(self, branch)
         if reached is None:
             return False
-        most, taken = reached
-        msg = f"all steps of a budget that branch {branch.id} shares are used up: {taken}"
+        whose, most, taken = reached
+        msg = f"all steps of {whose} are used up: {taken}"
         self._limit_branch(branch, "max_steps", most, msg, ())
         return True
 

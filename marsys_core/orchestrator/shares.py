@@ -116,17 +116,17 @@ def join_outer(ledger: Ledger) -> None:
         ledger.state.share.parent = ledger.outer.branch.share
 
 
-def steps_used_up(ledger: Ledger, branch: Branch) -> tuple[int, int] | None:
-    """Return the limit on steps, of a share or of an outer run, that is reached, and the steps taken; else None."""
+def steps_used_up(ledger: Ledger, branch: Branch) -> tuple[str, int, int] | None:
+    """Return whose limit on steps is reached, the limit, and the steps taken; None where none is."""
     if branch.share is not None:
         for share in branch.share.chain():
             if share.max_steps is not None and share.steps >= share.max_steps:
-                return share.max_steps, share.steps
+                return f"a budget that branch {branch.id} shares", share.max_steps, share.steps
     outer = ledger.outer
     while outer is not None:
         state, most = outer.ledger.state, outer.ledger.config.max_steps
         if state.steps >= most:
-            return most, state.steps
+            return "a run that this one is nested in", most, state.steps
         outer = outer.ledger.outer
     return None
 

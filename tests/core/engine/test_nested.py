@@ -298,7 +298,9 @@ def test_a_teams_own_timeout_fails_its_step() -> None:
 def test_steps_of_nested_runs_count_against_the_outer_limit() -> None:
     node = team_of(saying("P"), saying("Q"), saying("R")).as_node("N")
     ran = chain(node, max_steps=4)
-    assert "are used up: 4 (max_steps=4)" in str(ran.result.error)
+    assert "all steps of a run that this one is nested in are used up: 4 (max_steps=4)" in str(
+        ran.result.error
+    )
     assert (ran.result.total_steps, ran.result.success) == (4, False)
     assert chain(node, max_steps=6).result.success
     ran = chain(node, max_steps=5)
