@@ -138,7 +138,10 @@ class Asking(Talks):
             self._cancel(branch, error, Settled.FAILED)
             return
         prompt = f"the step of {branch.node!r} {error}"
-        self._put(branch, "error", AskUser(prompt, _ERRORS))
+        # A retry costs no step, so something else has to bound a channel that always says so.
+        retried = 0 if branch.person is None else branch.person.retried
+        options = _ERRORS if retried < self.config.max_steps else _ERRORS[1:]
+        self._put(branch, "error", AskUser(prompt, options))
 
     def _ask_about_join(self, branch: Branch) -> bool:
         assert branch.fork is not None  # it has just come to its end

@@ -19,6 +19,7 @@ class Person:
         answer: How the question that it waited for came out.
         since: When it began to wait, in seconds since the run started; it counts while something is open.
         waited: How long it has waited before that.
+        retried: How many times people have had a step of it taken again.
     """
 
     open: dict[str, e.UserAsked] = attrs.field(factory=dict)
@@ -26,6 +27,7 @@ class Person:
     answer: e.UserAnswered | None = None
     since: float = 0.0
     waited: float = 0.0
+    retried: int = 0
 
     def close(self, time: float) -> None:
         """Nothing is asked any more."""

@@ -236,6 +236,8 @@ def _rule_decided(state: RunState, branch: Branch, event: Any) -> None:
 def _step_retried(state: RunState, branch: Branch, event: Any) -> None:
     if branch.phase is Phase.ANSWERED:  # a person had it taken again, from its first attempt
         branch.phase, branch.attempts, branch.error = Phase.RUNNING, 0, None
+        if branch.person is not None:
+            branch.person.retried += 1
     if branch.person is not None:
         branch.person.close(event.time)
 

@@ -75,6 +75,6 @@ def notes_on_stderr(*, verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def prints_on_stderr() -> Iterator[None]:
-    """Send what plugins print while they are loaded to standard error, away from a command's answer."""
+    """Send what plugins and agents print to standard error, away from a command's answer."""
     with redirect_stdout(sys.stderr):
         yield

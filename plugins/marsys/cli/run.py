@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,10 +60,12 @@ def _run(work: Work, task: str, interruptions: Any, *, as_json: bool, file: Path
     import trio
 
     from marsys.cli.conduct import conduct
-    from marsys.cli.notes import notes_on_stderr
+    from marsys.cli.notes import notes_on_stderr, prints_on_stderr
     from marsys.cli.team import load_team
 
-    with notes_on_stderr(verbose=work.verbose), dumb_terminal(dumb=work.plain):
+    # What agents print must not get into the one JSON object on standard output.
+    aside = prints_on_stderr() if as_json else nullcontext()
+    with notes_on_stderr(verbose=work.verbose), dumb_terminal(dumb=work.plain), aside:
         team = load_team(work.team, work.knobs, input_folder=work.input_folder, models=work.models)
         config = attrs.evolve(team.config, status=status_of(team, work))
         options: RunOptions = {"variables": work.variables, "channel": channel_of(team, work)}

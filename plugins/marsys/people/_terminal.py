@@ -50,6 +50,8 @@ class TerminalChannel:
         """
         stream = self._input()
         async with self._lock:
+            if question.kind == "approval":
+                self._forget_what_is_typed(stream)
             self._say(_shown(question))
             while True:
                 line = await self._line(stream)
@@ -60,6 +62,15 @@ class TerminalChannel:
                     return _value(question, line.strip())
                 except AnswerRefused as error:
                     self._say(f"{error}\n> ")
+
+    def _forget_what_is_typed(self, stream: TextIO) -> None:
+        """Nobody has approved what they had not seen: at a terminal a line typed before does not count."""
+        descriptor = _descriptor(stream)
+        if descriptor is not None and os.isatty(descriptor):
+            import termios
+
+            termios.tcflush(descriptor, termios.TCIFLUSH)
+            self._read = b""
 
     async def read_line(self) -> str:
         """Return the next line that is typed, or an empty text at the end of the input.

@@ -392,3 +392,16 @@ def test_the_time_that_a_branch_waits_is_counted_once_however_many_questions_are
     machine.on_answer("0:7", "approve")
     assert branch.person is not None
     assert branch.person.waited == 6.0
+
+
+def test_a_person_who_always_says_retry_does_so_no_more_often_than_there_are_steps() -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def answer(question: Any) -> str:
+        asked.append(question.options)
+        return question.options[0] if "retry" in question.options else "abort"
+
+    config = ExecutionConfig(error_routing_enabled=True, max_steps=3)
+    out = drive("A", {"A": failing()}, config=config, answers=answer)
+    assert [options[0] for options in asked] == ["retry", "retry", "retry", "skip"]
+    assert out.settled == {"0": "failed"}

@@ -443,3 +443,15 @@ def test_a_channel_that_is_not_there_is_a_mistake_in_the_call(call: Call, team: 
     said = call("run", team(ONE), "--task", "x", "--channel", "terminl")
     assert said.code == 2
     assert "Did you mean 'terminal'?" in said.err
+
+
+def test_what_agents_print_does_not_get_into_the_json(call: Call, team: Write) -> None:
+    import json
+
+    path = team('[agents.A]\nfunction = "printing:A"\n')
+    Path(path).with_name("printing.py").write_text(
+        "async def A(prompt):\n    print('loud')\n    return prompt\n"
+    )
+    said = call("run", path, "--task", "x", "--json", "-q")
+    assert json.loads(said.out)["response"] == "x"
+    assert "loud" in said.err

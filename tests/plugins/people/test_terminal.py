@@ -207,3 +207,28 @@ def test_json_that_is_none_is_asked_for_again(line: str, told: str) -> None:
     assert value == 5
     assert "the answer is JSON" in shown
     assert told in shown
+
+
+@pytest.mark.parametrize(("kind", "answer"), [("approval", "reject"), ("question", "approve")])
+def test_what_was_typed_before_it_was_shown_approves_nothing(kind: str, answer: str) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+
+    async def main() -> None:
+        shown = io.StringIO()
+        with os.fdopen(ours, "wb", buffering=0) as keyboard, os.fdopen(theirs) as stream:
+            keyboard.write(b"approve\n")
+            channel = TerminalChannel(stream, shown)
+            async with trio.open_nursery() as nursery:
+
+                async def ask() -> None:
+                    call = {"tool": "delete", "arguments": {}, "agent": "A"}
+                    asked_for = question(prompt=call, options=("approve", "reject"), kind=kind)
+                    assert await channel.ask(asked_for) == answer
+
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                keyboard.write(b"reject\n")
+
+    trio.run(main)
