@@ -27,6 +27,7 @@ PURE = {"frozen", "messages", "values", "events", "topology", "actions"}
 ROOMS = {
     "errors": set[str](),
     "frozen": set[str](),
+    "hosts": {"errors"},
     "messages": {"errors"},
     "questions": {"errors"},
     "values": {"errors", "messages"},
