@@ -13,6 +13,7 @@ import trio
 
 from marsys_core.agents.registry import current_lease, inside_run
 from marsys_core.errors import Cancelled, ConfigError, LifecycleError, UnknownName
+from marsys_core.hosts import Home, apart, current_library, hosted
 from marsys_core.options import Agents, RunOptions, agents_by_name, checked, instance_of, usable_channel
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.opening import Request
     from marsys_core.engine.run import RunShell
     from marsys_core.events import Event
+    from marsys_core.hosts import Held
     from marsys_core.plugins import PluginSettings
     from marsys_core.questions import Question
     from marsys_core.results import RunResult
@@ -99,6 +101,8 @@ class Orchestra:
         self.run = self.execute  # type: ignore[method-assign]
         self._engine: Engine | None = None
         self._opened: AbstractAsyncContextManager[Engine] | None = None
+        self._held: Held | None = None
+        self._home: Home | None = None
 
     # -- lifetime ------------------------------------------------------------------------------
 
@@ -109,7 +113,14 @@ class Orchestra:
         from marsys_core.engine.opening import open_engine
 
         self._opened = open_engine(**self.settings)
-        self._engine = await self._opened.__aenter__()
+        if current_library() == "trio":
+            self._engine = await self._opened.__aenter__()
+        else:
+            from marsys_core.hosts import Held
+
+            self._held = Held(self._opened)
+            self._engine = await self._held.enter()
+        self._home = Home.here()
         return self
 
     async def __aexit__(
@@ -117,6 +128,8 @@ class Orchestra:
     ) -> bool | None:
         assert self._opened is not None  # __aenter__ has run
         self._engine = None
+        if self._held is not None:
+            return await self._held.exit(error)
         return await self._opened.__aexit__(kind, error, traceback)
 
     @property
@@ -124,12 +137,14 @@ class Orchestra:
         """The open side, for plugins and tests.
 
         Raises:
-            LifecycleError: The orchestra is not open.
+            LifecycleError: The orchestra is not open, or was opened elsewhere: on another loop, in another thread.
         """
         if self._engine is None:
             state = "not open" if self._opened is None else "closed"
             msg = f"the Orchestra is {state}; use it inside 'async with Orchestra(...) as orchestra:'"
             raise LifecycleError(msg)
+        assert self._home is not None  # it is open
+        self._home.check("the Orchestra")
         return self._engine
 
     @property
@@ -157,6 +172,7 @@ class Orchestra:
         cls, task: Any, topology: Any, *, output_type: Any, **options: Unpack[RunOptions]
     ) -> RunResult: ...
     @classmethod
+    @hosted
     async def run(
         cls, task: Any, topology: Any, *, output_type: Any = None, **options: Unpack[RunOptions]
     ) -> RunResult:
@@ -181,7 +197,7 @@ class Orchestra:
         request = _request(task, topology, options, output_type)
         # A run inside a run has an engine of its own: the shared one's threads may all be waiting for it.
         if cls is Orchestra and not inside_run.get():
-            return await execute_bare(_bare(), request)
+            return await apart(execute_bare(_bare(), request))
         async with cls() as orchestra:
             return await orchestra._execute(request)
 
@@ -197,6 +213,7 @@ class Orchestra:
     async def execute(
         self, task: Any, topology: Any, *, output_type: Any, **options: Unpack[RunOptions]
     ) -> RunResult: ...
+    @hosted
     async def execute(
         self, task: Any, topology: Any, *, output_type: Any = None, **options: Unpack[RunOptions]
     ) -> RunResult:
@@ -213,7 +230,7 @@ class Orchestra:
     def _execute(self, request: Request) -> Coroutine[Any, Any, RunResult]:
         from marsys_core.engine.opening import execute
 
-        lease, work = current_lease.get(), execute(self, self.engine, request, self.new_id())
+        lease, work = current_lease.get(), apart(execute(self, self.engine, request, self.new_id()))
         # A run inside a step may need the very instance that takes the step.
         return work if lease is None else lease.without(work)
 
@@ -251,8 +268,7 @@ class Orchestra:
             await run.result()
         finally:
             run.cancel()
-            with trio.CancelScope(shield=True):
-                await run._over.wait()
+            await run._end()
 
 
 @functools.cache
@@ -265,11 +281,6 @@ def _request(task: Any, topology: Any, options: RunOptions, output_type: Any = N
     from marsys_core.engine.opening import Request
 
     given = checked(options)
-    try:
-        trio.lowlevel.current_task()
-    except RuntimeError:
-        msg = "MARSYS runs on Trio: start your program with trio.run(main) and await this inside it"
-        raise LifecycleError(msg) from None
     if output_type is None:
         return Request(task=task, topology=topology, options=given)
     from marsys_core.shapes import Shape
@@ -325,7 +336,7 @@ class Run:
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield the run's events from its first, and go on as they happen until it has ended."""
-        await self._ready.wait()
+        await _until(self._ready)
         at = 0
         while self._shell is not None:
             events = self._shell.journal.events
@@ -336,7 +347,7 @@ class Run:
                 return
             if self._shell.news is None:
                 self._shell.news = trio.Event()
-            await self._shell.news.wait()
+            await _until(self._shell.news)
 
     @property
     def questions(self) -> tuple[Question, ...]:
@@ -370,6 +381,11 @@ class Run:
         self._cancelled = self._cancelled or not self._over.is_set()
         (self._starting if self._shell is None else self._shell.scope).cancel()
 
+    async def _end(self) -> None:
+        """Wait for the end, whoever cancels that."""
+        if not self._over.is_set():
+            await _shielded(self._over)
+
     async def result(self) -> RunResult:
         """Wait for the end and return what the run came to.
 
@@ -377,7 +393,7 @@ class Run:
             CriticalError: A cause that no agent can mend.
             RecoverableError: A passing cause that was still there after the retries.
         """
-        await self._over.wait()
+        await _until(self._over)
         if self._error is not None:
             raise self._error
         if self._result is not None:
@@ -390,6 +406,24 @@ class Run:
 
         error = Cancelled("the run was cancelled before it began")
         return RunResult(success=False, final_response=None, error=error, run_id=self.id)
+
+
+async def _until(event: trio.Event) -> None:
+    """Wait for `event`, where it has not happened already."""
+    if event.is_set() and not trio.lowlevel.in_trio_task():
+        return
+    await _wait(event)
+
+
+@hosted
+async def _wait(event: trio.Event) -> None:
+    await event.wait()
+
+
+@hosted
+async def _shielded(event: trio.Event) -> None:
+    with trio.CancelScope(shield=True):
+        await event.wait()
 
 
 async def run_agent(agent: BaseAgent, task: Any, options: RunOptions, output_type: Any = None) -> RunResult:

@@ -48,16 +48,16 @@ ROOMS = {
     "plugins": {"errors", "config", "protocols", "hookspecs"},
     "agents": {
         *{"errors", "config", *PURE, "models", "tools", "memory", "shapes", "results", "context"},
-        "orchestrator",
+        *{"orchestrator", "hosts"},
     },
     "options": {"errors", "messages", "config", "agents"},
     "engine": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
-        *{"context", "plugins", "agents", "orchestrator", "options", "questions", "shapes"},
+        *{"context", "plugins", "agents", "orchestrator", "options", "questions", "shapes", "hosts"},
     },
     "orchestra": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
-        *{"context", "plugins", "agents", "orchestrator", "options", "engine", "shapes"},
+        *{"context", "plugins", "agents", "orchestrator", "options", "engine", "shapes", "hosts"},
     },
     "": {"plugins", "hookspecs", "errors", "config"},  # marsys_core/__init__.py
 }

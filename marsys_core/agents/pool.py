@@ -16,6 +16,7 @@ from marsys_core.agents._places import Place, Places, Waiter
 from marsys_core.agents.base import BaseAgent
 from marsys_core.agents.registry import inside_run
 from marsys_core.errors import AgentError, ConfigError, LifecycleError, MarsysError, class_of, nearest, told
+from marsys_core.hosts import cross, hosted
 
 if TYPE_CHECKING:
     from marsys_core.context import Context
@@ -158,6 +159,11 @@ class AgentPool(BaseAgent):
             LifecycleError: The pool is closed.
             AgentError: There was room for one more instance, and it could not be made.
         """
+        if trio.lowlevel.in_trio_task():
+            return await self._lease()
+        return await cross(self._lease, undo=Lease.end)
+
+    async def _lease(self) -> Lease:
         await trio.lowlevel.checkpoint_if_cancelled()
         self.warm_up()
         waiter = Waiter()
@@ -268,6 +274,7 @@ class AgentPool(BaseAgent):
 
     # -- the end -------------------------------------------------------------------------------
 
+    @hosted
     async def aclose(self) -> None:
         """Close the pool: it gives no more leases, and who waits for one is told so.
 
@@ -357,6 +364,7 @@ class Lease:
         """Which of the pool's instances it is, from 0."""
         return self._place.index
 
+    @hosted
     async def end(self) -> None:
         """Give the instance back. Ending it again does nothing."""
         places = self.pool._places

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -120,6 +121,12 @@ class _Table(Mapping[str, BaseAgent]):
         return len(set(self))
 
 
+@functools.lru_cache(maxsize=128)
+def _written(text: str) -> Topology:
+    """Return the topology of a text, read once: nobody but runs, which leave it as it is, has hold of it."""
+    return Topology.of(text)
+
+
 async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_id: str) -> RunShell:
     """Return a run that is ready to begin.
 
@@ -129,7 +136,8 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
         UnknownName: An agent names a tool or a memory that no plugin provides.
     """
     config, options = request.config(orchestra.execution_config), request.options
-    topology = Topology.of(request.topology)
+    given_topology = request.topology
+    topology = _written(given_topology) if type(given_topology) is str else Topology.of(given_topology)
     own: Any = options["agents"]  # checked: by name
     table = _Table(own, orchestra.agents)
     laid = engine.laid(topology) if topology.rules else None

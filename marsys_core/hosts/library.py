@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from marsys_core.errors import LifecycleError
+
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["asyncio_loop", "current_library"]
+__all__ = ["asyncio_loop", "current_library", "required_loop"]
 
 
 def current_library() -> Literal["trio", "asyncio"] | None:
@@ -25,8 +27,24 @@ def current_library() -> Literal["trio", "asyncio"] | None:
 
 def asyncio_loop() -> asyncio.AbstractEventLoop | None:
     """Return the asyncio loop that runs in this thread, also below a Trio guest; None where there is none."""
-    asyncio = sys.modules.get("asyncio")  # a loop that runs has imported it
-    if asyncio is None:
+    library = sys.modules.get("asyncio")  # a loop that runs has imported it
+    if library is None:
         return None
-    loop: asyncio.AbstractEventLoop | None = asyncio._get_running_loop()
+    loop: asyncio.AbstractEventLoop | None = library._get_running_loop()
+    return loop
+
+
+def required_loop() -> asyncio.AbstractEventLoop:
+    """Return the asyncio loop that runs in this thread.
+
+    Raises:
+        LifecycleError: There is none.
+    """
+    loop = asyncio_loop()
+    if loop is None:
+        msg = (
+            "no event loop is running here: start the program with asyncio.run(main()) or trio.run(main), "
+            "or write Orchestra.run_sync(...) in plain code"
+        )
+        raise LifecycleError(msg)
     return loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -73,12 +74,21 @@ def test_a_call_of_three_parts_is_refused() -> None:
         Invoke([("Q", "x", "y")])
 
 
-def test_outside_trio_the_hint_says_how_to_start() -> None:
-    call = Orchestra.run("x", "Still", agents=[Still])
-    with pytest.raises(
-        LifecycleError, match=r"^MARSYS runs on Trio: start your program with trio\.run\(main\)"
-    ):
-        call.send(None)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Orchestra.run("x", "Still", agents=[Still]),
+        lambda: Still.run("x"),
+        lambda: Orchestra(plugins=BARE).__aenter__(),
+    ],
+)
+def test_without_a_loop_the_hint_says_how_to_start(call: Any) -> None:
+    hint = (
+        "no event loop is running here: start the program with asyncio.run(main()) or trio.run(main), "
+        "or write Orchestra.run_sync(...) in plain code"
+    )
+    with pytest.raises(LifecycleError, match=f"^{re.escape(hint)}$"):
+        call().send(None)
 
 
 def test_one_agent_may_be_given_as_it_is() -> None:
