@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,6 +12,29 @@ import pytest
 import uvloop
 
 Runner = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+class _Hasty(selectors.DefaultSelector):
+    def select(self, timeout: float | None = None) -> Any:
+        return super().select(timeout if timeout is None else timeout / 1000)
+
+
+class QuickLoop(asyncio.SelectorEventLoop):
+    """A loop whose seconds are milliseconds: programs that sleep run as they are, and nobody waits."""
+
+    def __init__(self) -> None:
+        super().__init__(_Hasty())
+        self.slept: list[float] = []
+
+    def call_later(self, delay: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        """Schedule, and keep for how many seconds."""
+        self.slept.append(delay)
+        return super().call_later(delay, *args, **kwargs)
+
+    def time(self) -> float:
+        """Seconds, a thousand for each real one."""
+        return super().time() * 1000
+
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
