@@ -54,7 +54,9 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     install_wheel(session, *TEST_TOOLS)
-    session.run("pytest", "-q", "tests/test_layers.py", "tests/test_tree.py", env=TESTED)
+    session.run(
+        "pytest", "-q", "tests/test_layers.py", "tests/test_tree.py", "tests/test_quiet.py", env=TESTED
+    )
 
 
 @nox.session(python=OLDEST)

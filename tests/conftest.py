@@ -12,6 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from marsys_core.agents import Registry
+from tests.sockets import WATCH, no_sockets  # noqa: F401  # the fixture is for every test
+
+WATCH.install()
 
 BARE = os.environ.get("MARSYS_BARE") == "1"
 

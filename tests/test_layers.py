@@ -27,6 +27,7 @@ PURE = {"frozen", "messages", "values", "events", "topology", "actions"}
 ROOMS = {
     "errors": set[str](),
     "frozen": set[str](),
+    "logs": set[str](),
     "hosts": {"errors"},
     "messages": {"errors"},
     "questions": {"errors"},
@@ -35,7 +36,7 @@ ROOMS = {
     "topology": {"errors"},
     "config": {"errors", "topology"},
     "actions": {"errors", "messages", "topology"},
-    "protocols": {"errors", "messages", "events", "questions"},
+    "protocols": {"errors", "messages", "events", "questions", "logs"},
     "models": {"errors", "messages"},
     "tools": {"errors", "messages", "values", "models"},
     "memory": {"errors", "messages"},
@@ -45,10 +46,10 @@ ROOMS = {
     "orchestrator": {"errors", "config", "questions", *PURE},
     "context": {"errors", "messages", "protocols"},
     "hookspecs": {"errors", "protocols"},
-    "plugins": {"errors", "config", "protocols", "hookspecs"},
+    "plugins": {"errors", "config", "protocols", "hookspecs", "logs"},
     "agents": {
         *{"errors", "config", *PURE, "models", "tools", "memory", "shapes", "results", "context"},
-        *{"orchestrator", "hosts"},
+        *{"orchestrator", "hosts", "logs"},
     },
     "options": {"errors", "messages", "config", "agents"},
     "engine": {

@@ -328,12 +328,10 @@ class AgentPool(BaseAgent):
 
     async def _close_retired_quietly(self) -> None:
         """Close what was dropped; a failure is nothing to the step that happens to come by, so it is logged."""
-        import logging
+        from marsys_core.logs import get_logger
 
         for error in await self._close_retired():
-            logging.getLogger("marsys.agents").error(
-                "an instance of pool %r failed to close", self.name, exc_info=error
-            )
+            get_logger("agents").error("an instance of pool %r failed to close", self.name, exc_info=error)
 
     async def _run(self, prompt: Any, context: Context, **kwargs: Any) -> Any:
         """Let an instance take the turn; the engine leases one itself, to give it a context of its own."""

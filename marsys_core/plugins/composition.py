@@ -7,7 +7,6 @@ imports the plugins and asks their hooks, and getting it again is a dictionary l
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from marsys_core.errors import ConfigError, ErrorClass, PluginError, SettingsError, UnknownName, nearest
+from marsys_core.logs import get_logger
 from marsys_core.plugins.declarations import Declared, answer, collect, commands, table
 from marsys_core.plugins.kinds import KINDS, Kind, kind_called
 from marsys_core.plugins.knobs import PluginSettings
@@ -141,7 +141,7 @@ class Composition:
                 found = _error_class(answer(implementation, error=error))
             except Exception:
                 # Someone is already handling an error, which this one must not replace.
-                logging.getLogger("marsys.plugins").exception(
+                get_logger("plugins").exception(
                     "marsys_classify_error of plugin %r is skipped", implementation.plugin_name
                 )
             else:

@@ -16,7 +16,6 @@ Who cancels what:
 from __future__ import annotations
 
 import contextvars
-import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ import attrs
 import trio
 
 from marsys_core.errors import LifecycleError, PluginError, PluginUnavailable
+from marsys_core.logs import get_logger
 from marsys_core.plugins.providers import EngineInfo, OpenContext, Provider
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class _Service:
             self._fail(error)
         elif self.shutdown.is_set():
             # Closing never hides what went wrong before it, and never keeps the rest from closing.
-            logging.getLogger("marsys.plugins").error("%s failed to close", self, exc_info=error)
+            get_logger("plugins").error("%s failed to close", self, exc_info=error)
         else:
             error.add_note(f"in the {self}, while it was in use")
             raise error
@@ -122,9 +122,7 @@ class _Service:
         with trio.move_on_after(grace):
             await self.closed.wait()
             return
-        logging.getLogger("marsys.plugins").warning(
-            "%s did not close within %g s and is cancelled", self, grace
-        )
+        get_logger("plugins").warning("%s did not close within %g s and is cancelled", self, grace)
         self.scope.cancel()
         await self.closed.wait()
 
@@ -212,7 +210,7 @@ class Services:
         service = _Service(kind=kind, provider=provider, plugin=plugin)
         settings = self.composition.settings_for(kind, provider.name)
         try:
-            made = provider.make(OpenContext(self._engine, logging.getLogger(f"marsys.{plugin}")), settings)
+            made = provider.make(OpenContext(self._engine, get_logger(plugin)), settings)
         except Exception as error:
             service.failure = error
             service.raise_failure()
@@ -245,7 +243,7 @@ class Services:
         settings = composition.settings_for(kind, name)
         plugin = composition.owner_of(kind, name)
         service = _Service(kind=kind, provider=composition.provider(kind, name), plugin=plugin)
-        context = OpenContext(self._engine, logging.getLogger(f"marsys.{plugin}"))
+        context = OpenContext(self._engine, get_logger(plugin))
         self._services[kind, name] = service
         # The task gets the context in which the services were opened, not that of whoever asked first:
         # what is opened outlives them.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 import attrs
 
 from marsys_core.errors import PluginError, nearest
+from marsys_core.logs import get_logger
 
 __all__ = ["EventSink", "Sinks", "bind_sinks"]
 
@@ -62,7 +62,7 @@ class Sinks:
                 self._disable(listener, event)
 
     def _disable(self, broken: _Listener, event: object) -> None:
-        logging.getLogger("marsys.plugins").exception(
+        get_logger("plugins").exception(
             "event sink %r raised on %s and is disabled", broken.name, type(event).__name__
         )
         broken.disabled = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 from rich.console import Console as RichConsole
@@ -15,6 +14,7 @@ from marsys.status._board import Board, Row
 from marsys.status._stream import SafeStream
 from marsys.status._words import counted, one_line, seconds, shown
 from marsys_core import events as e
+from marsys_core.logs import get_logger
 
 __all__ = ["Display"]
 
@@ -93,7 +93,7 @@ class Display:
         try:
             self._live.refresh()
         except Exception:
-            logging.getLogger("marsys.status").exception("the live view of runs failed and is closed")
+            get_logger("status").exception("the live view of runs failed and is closed")
             self._boards.clear()
             self.close()
 
