@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
@@ -19,6 +19,7 @@ from marsys_core.options import Agents, RunOptions, agents_by_name, checked, ins
 if TYPE_CHECKING:
     from marsys_core.agents import BaseAgent
     from marsys_core.config import ExecutionConfig
+    from marsys_core.embed.serving import Serving
     from marsys_core.engine.engine import Engine
     from marsys_core.engine.opening import Request
     from marsys_core.engine.run import RunShell
@@ -47,6 +48,9 @@ class Orchestra:
 
         async with Orchestra() as orchestra:
             result = await orchestra.execute("Say hello", "Greeter")
+
+    Plain code writes ``with`` for ``async with``, and `run_sync` and `stream_sync`; the engine then has a
+    thread of its own.
 
     Args:
         agents: Agents of all its runs, by name or as a sequence; looked up before the default registry.
@@ -99,6 +103,8 @@ class Orchestra:
         }
         # Called on an orchestra that somebody made, `run` is a run in that one.
         self.run = self.execute  # type: ignore[method-assign]
+        self.run_sync = self._run_sync  # type: ignore[method-assign]
+        self._serving: Serving | None = None
         self._engine: Engine | None = None
         self._opened: AbstractAsyncContextManager[Engine] | None = None
         self._held: Held | None = None
@@ -152,7 +158,7 @@ class Orchestra:
         """The topology patterns of this engine's plugins: ``orchestra.patterns.ring(...)``."""
         from marsys_core.topology.patterns import Patterns
 
-        return Patterns(lambda: self.engine.composition)
+        return Patterns(lambda: (self if self._serving is None else self._serving.gate()).engine.composition)
 
     # -- runs ----------------------------------------------------------------------------------
 
@@ -269,6 +275,80 @@ class Orchestra:
         finally:
             run.cancel()
             await run._end()
+
+    # -- from plain code -----------------------------------------------------------------------
+
+    def __enter__(self) -> Orchestra:
+        from marsys_core.embed.orchestras import serve
+
+        self._serving = serve(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._serving is not None  # __enter__ has run
+        self._serving.close_after(error)
+
+    @overload
+    @classmethod
+    def run_sync(
+        cls, task: Any, topology: Any, *, output_type: None = None, **options: Unpack[RunOptions]
+    ) -> RunResult: ...
+    @overload
+    @classmethod
+    def run_sync(
+        cls, task: Any, topology: Any, *, output_type: type[T], **options: Unpack[RunOptions]
+    ) -> RunResult[T]: ...
+    @overload
+    @classmethod
+    def run_sync(
+        cls, task: Any, topology: Any, *, output_type: Any, **options: Unpack[RunOptions]
+    ) -> RunResult: ...
+    @classmethod
+    def run_sync(
+        cls, task: Any, topology: Any, *, output_type: Any = None, **options: Unpack[RunOptions]
+    ) -> RunResult:
+        """Run `task` from code that runs no event loop, and wait; the arguments are those of `run`.
+
+        The run has a thread of its own, which has ended when this returns, and sees the caller's context
+        variables. On an open orchestra it is a run in that one, also from another thread than the one that
+        opened it. Ctrl-C cancels the run, and is raised when everything under it has ended.
+
+        Raises:
+            CriticalError: A cause that no agent can mend; bad configuration is one.
+            RecoverableError: A passing cause that was still there after the retries.
+            LifecycleError: An event loop runs in this thread, where `run` is awaited instead.
+        """
+        from marsys_core.embed.orchestras import run_alone
+
+        def work() -> Coroutine[Any, Any, RunResult]:
+            return cls.run(task, topology, output_type=output_type, **options)
+
+        return run_alone("Orchestra.run_sync", work)
+
+    def _run_sync(
+        self, task: Any, topology: Any, *, output_type: Any = None, **options: Unpack[RunOptions]
+    ) -> RunResult:
+        from marsys_core.embed.orchestras import run_in
+
+        return run_in(self, task, topology, output_type, options)
+
+    def stream_sync(
+        self, task: Any, topology: Any, *, output_type: Any = None, **options: Unpack[RunOptions]
+    ) -> Generator[Event, None, None]:
+        """Run `task` in this open engine and yield its events, in code that runs no event loop.
+
+        The arguments are those of `run`. Closing the iterator cancels the run, and waits for its end. What
+        `run` would raise is raised after the last event.
+
+        Raises:
+            ConfigError: An option that there is not, or of another kind.
+            LifecycleError: The orchestra is not open, or an event loop runs in this thread.
+        """
+        from marsys_core.embed.orchestras import stream_in
+
+        return stream_in(self, task, topology, output_type, options)
 
 
 @functools.cache

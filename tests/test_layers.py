@@ -60,10 +60,12 @@ ROOMS = {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
         *{"context", "plugins", "agents", "orchestrator", "options", "engine", "shapes", "hosts"},
     },
+    "embed": {"errors", "hosts", "logs", "agents", "options", "results", "engine", "shapes", "orchestra"},
     "": {"plugins", "hookspecs", "errors", "config"},  # marsys_core/__init__.py
 }
 # `agent.run`, `agent.auto_run` and `team.run`, when called; a `Team` reads its agents as a run does.
-UPWARD = {("agents", "orchestra"), ("agents", "options")}
+# The calls for plain code, `run_sync` and its like.
+UPWARD = {("agents", "orchestra"), ("agents", "options"), ("agents", "embed"), ("orchestra", "embed")}
 
 
 class Import(NamedTuple):

@@ -36,7 +36,8 @@ LAWS: dict[str, dict[str, set[str]]] = {
         "faulthandler.*": set(),
         "os.kill": set(),
         "os.killpg": {"marsys_core.engine.processes"},  # the group that it has started
-        "atexit.*": {"marsys_core.hosts.guest"},  # ends what is left, and is taken back when nothing is
+        # ends what is left, and is taken back when nothing is
+        "atexit.*": {"marsys_core.embed.serving", "marsys_core.hosts.guest"},
     },
     "logging": {
         "logging.basicConfig": set(),
@@ -113,7 +114,9 @@ LAWS: dict[str, dict[str, set[str]]] = {
     },
     "threads and processes": {
         "_thread.*": set(),
-        "concurrent.futures": set(),
+        "concurrent.futures": {"marsys_core.embed.future", "marsys_core.embed.gate"},  # to wait by
+        "concurrent.futures.ProcessPoolExecutor": set(),
+        "concurrent.futures.ThreadPoolExecutor": set(),
         "multiprocessing.*": set(),
         "os.exec*": set(),
         "os.fork": set(),
@@ -125,7 +128,9 @@ LAWS: dict[str, dict[str, set[str]]] = {
         "os.startfile": set(),
         "os.system": set(),
         "subprocess.*": {"marsys_core.engine.processes"},
-        "threading.Thread": set(),
+        "threading.Thread": {
+            "marsys_core.embed.trio_thread"
+        },  # of `run_sync`, `with Orchestra`, `EngineThread`
         "threading.Timer": set(),
         "trio.lowlevel.open_process": {"marsys_core.engine.processes"},
         "trio.lowlevel.start_thread_soon": set(),

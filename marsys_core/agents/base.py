@@ -151,6 +151,24 @@ class BaseAgent:
 
         return await run_agent(self, task, options, output_type)
 
+    @overload
+    def run_sync(
+        self, task: Any, *, output_type: None = None, **options: Unpack[RunOptions]
+    ) -> RunResult: ...
+    @overload
+    def run_sync(self, task: Any, *, output_type: type[T], **options: Unpack[RunOptions]) -> RunResult[T]: ...
+    @overload
+    def run_sync(self, task: Any, *, output_type: Any, **options: Unpack[RunOptions]) -> RunResult: ...
+    def run_sync(self, task: Any, *, output_type: Any = None, **options: Unpack[RunOptions]) -> RunResult:
+        """Run this agent alone from code that runs no event loop, and wait; otherwise as `run`.
+
+        Raises:
+            LifecycleError: An event loop runs in this thread, where `run` is awaited instead.
+        """
+        from marsys_core.embed.orchestras import run_alone
+
+        return run_alone("agent.run_sync", lambda: self.run(task, output_type=output_type, **options))
+
     async def auto_run(self, task: Any, **options: Unpack[RunOptions]) -> RunResult:
         """Run a team that `allowed_peers` describe: this agent, those it may call, those they may call.
 

@@ -83,6 +83,16 @@ class Team:
             options["execution_config"] = self.execution_config
         return await Orchestra.run(task, self.topology, **options)
 
+    def run_sync(self, task: Any, **options: Unpack[RunOptions]) -> RunResult:
+        """Run the team by itself from code that runs no event loop, and wait; otherwise as `run`.
+
+        Raises:
+            LifecycleError: An event loop runs in this thread, where `run` is awaited instead.
+        """
+        from marsys_core.embed.orchestras import run_alone
+
+        return run_alone("team.run_sync", lambda: self.run(task, **options))
+
     def as_node(self, name: str | None = None) -> TeamNode:
         """Return an agent whose turn is a run of this team; its final response is the agent's plain content.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,6 +52,8 @@ class Engine:
         sessions: What agents said in earlier runs of a session.
         keeps_sessions: Whether it stays open between calls, so that sessions outlive them.
         runs: The runs that are going on, with what cancels them.
+        token: The way into the Trio run that it belongs to.
+        thread: The thread of that.
     """
 
     composition: Composition
@@ -70,6 +73,8 @@ class Engine:
     _running: set[trio.CancelScope] = attrs.field(factory=set)
     _idle: trio.Event | None = None
     _expressions: dict[str, Any] = attrs.field(factory=dict)
+    token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
+    thread: int = attrs.field(factory=threading.get_ident)
 
     async def start(self, sinks: Sequence[str | Any]) -> None:
         """Open the guards and the sinks.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from marsys_core.agents.pool import AgentPool
     from marsys_core.config import ExecutionConfig, RetryConfig, StatusConfig
     from marsys_core.context import Budget, Context
+    from marsys_core.embed import EngineThread, RunFuture
     from marsys_core.errors import (
         ActionError,
         AgentError,
@@ -59,6 +60,7 @@ _HOMES = {
     "marsys_core.agents.pool": ("AgentPool",),
     "marsys_core.config": ("ExecutionConfig", "RetryConfig", "StatusConfig"),
     "marsys_core.context": ("Budget", "Context"),
+    "marsys_core.embed": ("EngineThread", "RunFuture"),
     "marsys_core.errors": (
         "ActionError",
         "AgentError",
@@ -117,6 +119,7 @@ __all__ = [
     "Edge",
     "EdgePattern",
     "EndConversation",
+    "EngineThread",
     "ExecutionConfig",
     "Facts",
     "Fail",
@@ -151,6 +154,7 @@ __all__ = [
     "RuleStopped",
     "Run",
     "RunError",
+    "RunFuture",
     "RunOptions",
     "RunResult",
     "Sampling",

@@ -26,6 +26,7 @@ from marsys_core.agents.function import ContractOptions
 from marsys_core.agents.pool import AgentPool, PoolStatistics
 from marsys_core.agents.reserved import read_reserved, reserved_specs
 from marsys_core.context import Context
+from marsys_core.embed import EngineThread, RunFuture
 from marsys_core.errors import ModelErrorKind
 from marsys_core.messages import ToolCall
 from marsys_core.models import FinishReason, ModelRequest, ModelResponse, Sampling
@@ -298,6 +299,14 @@ def test_every_member_of_a_run_is_listed():
     assert re.findall(r"`(\w+)`", rows(section(API, "Run"))[1][1]) == re.findall(
         r"``(\w+)``", Run.status.__doc__ or ""
     )
+
+
+@pytest.mark.parametrize("cls", [EngineThread, RunFuture])
+def test_every_member_for_plain_code_is_listed_with_its_arguments(cls):
+    listed = first_cells(section(API, cls.__name__))
+    own = {"run_id"} if cls is RunFuture else set()
+
+    assert set(listed) == {*own, *properties(cls), *[signature(name, cls) for name in methods(cls)]}
 
 
 def test_every_member_of_a_result_is_listed():

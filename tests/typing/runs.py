@@ -8,11 +8,13 @@ from marsys import (
     BranchResult,
     ConvergencePolicy,
     CriticalError,
+    EngineThread,
     ExecutionConfig,
     Orchestra,
     RecoverableError,
     RetryConfig,
     Run,
+    RunFuture,
     RunResult,
     StatusConfig,
     Topology,
@@ -75,3 +77,21 @@ async def main() -> None:
 
 def caught(error: CriticalError | RecoverableError) -> None:
     assert_type(error.result, RunResult | None)
+
+
+def plainly() -> None:
+    assert_type(Orchestra.run_sync("a task", topology), RunResult)
+    assert_type(Orchestra.run_sync("a task", "A", output_type=Answer).final_response, Answer)
+    with Orchestra() as orchestra:
+        assert_type(orchestra.run_sync("a task", "A", output_type=list[int]), RunResult[list[int]])
+        for event in orchestra.stream_sync("a task", "A"):
+            assert_type(event, Event)
+    with EngineThread(max_threads=4) as engine:
+        future = engine.submit("a task", topology, Answer, context={"a": 1})
+        assert_type(future, RunFuture[Answer])
+        assert_type(future.result(timeout=3), RunResult[Answer])
+        assert_type(engine.submit("a task", "A"), RunFuture[Any])
+        assert_type(engine.run("a task", "A"), RunResult)
+        assert_type(engine.run("a task", "A", Answer).unwrap().score, int)
+        for event in engine.stream("a task", "A"):
+            assert_type(event, Event)
