@@ -25,7 +25,8 @@ WHEELS = ROOT / ".nox" / "wheels"
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 OLDEST = PYTHONS[0]
 SOURCES = ["LICENSE", "README.md", "pyproject.toml", "marsys_core", "plugins/marsys"]
-TEST_TOOLS = ["pytest>=8.2", "hypothesis>=6.100", "jsonschema>=4.20", "pydantic>=2.7"]
+UVLOOP = "uvloop>=0.20; sys_platform != 'win32'"
+TEST_TOOLS = ["pytest>=8.2", "hypothesis>=6.100", "jsonschema>=4.20", "pydantic>=2.7", UVLOOP]
 KEPT_WHEELS = 5
 
 TESTED = {"MARSYS_TEST_WHEEL": "1", "PYTHONPATH": None}
@@ -77,9 +78,11 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
-    """Measure: what importing, a step, a fork and a long history cost."""
-    install_wheel(session)
+    """Measure: what importing, a step, a fork and a long history cost, and what other hosts than Trio do."""
+    install_wheel(session, UVLOOP)
     session.run("python", "benchmarks/run.py", *session.posargs, env=TESTED)
+    if not session.posargs:
+        session.run("python", "benchmarks/hosts.py", env=TESTED)
 
 
 @nox.session(python=OLDEST)

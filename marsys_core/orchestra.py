@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
@@ -233,7 +242,7 @@ class Orchestra:
         request = _request(task, topology, options, output_type)
         return await self._execute(request)
 
-    def _execute(self, request: Request) -> Coroutine[Any, Any, RunResult]:
+    def _execute(self, request: Request) -> Awaitable[RunResult]:
         from marsys_core.engine.opening import execute
 
         lease, work = current_lease.get(), apart(execute(self, self.engine, request, self.new_id()))

@@ -11,8 +11,11 @@ __all__ = ["apart"]
 T = TypeVar("T")
 
 
-class _Apart(Awaitable[T]):
-    """Resumes `work` in a context of its own, in the task that waits for it: without a task more."""
+class apart(Awaitable[T]):  # noqa: N801 - it is awaited like a function
+    """Awaited, this is what `work` comes to; context variables that it sets are not seen by the caller.
+
+    It resumes `work` in a context of its own, in the task that waits: without a task more.
+    """
 
     __slots__ = ("work",)
 
@@ -37,8 +40,3 @@ class _Apart(Awaitable[T]):
                 raise
             except BaseException as error:
                 resume, given = work.throw, error
-
-
-async def apart(work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` comes to; context variables that it sets are not seen by the caller."""
-    return await _Apart(work)

@@ -85,7 +85,7 @@ def test_work_that_is_thrown_away_is_closed():
         finally:
             closed.append(colour.get())
 
-    waiting = apart(work())
+    waiting = apart_of(work)
     waiting.send(None)
     waiting.close()
 
