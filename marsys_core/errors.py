@@ -11,6 +11,7 @@
     + RecoverableError         it may go well next time: network, overload, rate limit
     + RunError                 how an agent's work ended; found in `RunResult.error`
         - AgentError           an agent's own code raised, or it said `Fail`
+            . AsyncioError     asyncio code that does not say so, or whose task was cancelled from inside
         - ActionError          an action the topology does not allow, or none at all
         - ConvergenceError     a join whose policy was not met; `.failures` has every child's error
         - ValueRefused         a value that cannot be recorded as plain data
@@ -56,6 +57,7 @@ __all__ = [
     "ActionError",
     "AgentError",
     "AnswerRefused",
+    "AsyncioError",
     "BranchTimeout",
     "Cancelled",
     "ConditionError",
@@ -237,6 +239,19 @@ class RunError(MarsysError):
 
 class AgentError(RunError):
     """An agent's own code raised (the exception is `__cause__`), or the agent said `Fail`."""
+
+
+class AsyncioError(AgentError):
+    """Code awaits asyncio without saying that it is written for it, or its asyncio task was cancelled from inside.
+
+    Args:
+        message: What was awaited, where, and what to write.
+        declaration: What to write; empty where the task was cancelled.
+    """
+
+    def __init__(self, message: str = "", declaration: str = "") -> None:
+        super().__init__(message)
+        self.declaration = declaration
 
 
 class ActionError(RunError):

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 
 from marsys_core.errors import ConfigError, ModelError, ModelErrorKind
+from marsys_core.hosts.declared import adapted
 from marsys_core.messages import Message, Part, ToolCall, Usage, text_of
 
 __all__ = [
@@ -174,10 +175,10 @@ class StreamingModel(Model, Protocol):
 
 
 def usable_model(model: Any, whose: str) -> Any:
-    """Return `model` if it is one.
+    """Return `model` if it is one; one that is written for asyncio as Trio code can use it.
 
     Raises:
-        ConfigError: It has no name or no async `generate`.
+        ConfigError: It has no name or no async `generate`, or is written for another async library.
     """
     generate = getattr(model, "generate", None)
     if isinstance(model, type) or not isinstance(getattr(model, "name", None), str) or not callable(generate):
@@ -191,7 +192,7 @@ def usable_model(model: Any, whose: str) -> Any:
     ):
         msg = f"{whose} is {model!r:.200}, whose generate is a plain function; write `async def generate`"
         raise ConfigError(msg)
-    return model
+    return adapted(model, whose)
 
 
 async def collect(deltas: AsyncIterator[ModelDelta]) -> ModelResponse:

@@ -28,7 +28,7 @@ ROOMS = {
     "errors": set[str](),
     "frozen": set[str](),
     "logs": set[str](),
-    "hosts": {"errors"},
+    "hosts": {"errors", "logs"},
     "messages": {"errors"},
     "questions": {"errors"},
     "values": {"errors", "messages"},
@@ -37,8 +37,8 @@ ROOMS = {
     "config": {"errors", "topology"},
     "actions": {"errors", "messages", "topology"},
     "protocols": {"errors", "messages", "events", "questions", "logs"},
-    "models": {"errors", "messages"},
-    "tools": {"errors", "messages", "values", "models"},
+    "models": {"errors", "hosts", "messages"},
+    "tools": {"errors", "hosts", "messages", "values", "models"},
     "memory": {"errors", "messages"},
     "shapes": {"errors", "messages", "values", "tools"},
     "results": {"errors", "messages", "values", "shapes"},
@@ -46,7 +46,7 @@ ROOMS = {
     "orchestrator": {"errors", "config", "questions", *PURE},
     "context": {"errors", "messages", "protocols"},
     "hookspecs": {"errors", "protocols"},
-    "plugins": {"errors", "config", "protocols", "hookspecs", "logs"},
+    "plugins": {"errors", "config", "hosts", "protocols", "hookspecs", "logs"},
     "agents": {
         *{"errors", "config", *PURE, "models", "tools", "memory", "shapes", "results", "context"},
         *{"orchestrator", "hosts", "logs"},
@@ -54,7 +54,7 @@ ROOMS = {
     "options": {"errors", "messages", "config", "agents"},
     "engine": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
-        *{"context", "plugins", "agents", "orchestrator", "options", "questions", "shapes", "hosts"},
+        *{"context", "plugins", "agents", "orchestrator", "options", "questions", "shapes", "hosts", "logs"},
     },
     "orchestra": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},

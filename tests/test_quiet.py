@@ -129,8 +129,9 @@ LAWS: dict[str, dict[str, set[str]]] = {
         "os.system": set(),
         "subprocess.*": {"marsys_core.engine.processes"},
         "threading.Thread": {
-            "marsys_core.embed.trio_thread"
-        },  # of `run_sync`, `with Orchestra`, `EngineThread`
+            "marsys_core.embed.trio_thread",  # of `run_sync`, `with Orchestra`, `EngineThread`
+            "marsys_core.hosts.loops",  # of code written for asyncio
+        },
         "threading.Timer": set(),
         "trio.lowlevel.open_process": {"marsys_core.engine.processes"},
         "trio.lowlevel.start_thread_soon": set(),

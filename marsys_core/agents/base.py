@@ -57,6 +57,8 @@ class BaseAgent:
     """Whether a step may be taken again with a note that says what was wrong with its action."""
     acts_by_tools: bool = False
     """Whether it is offered the reserved tools, such as `invoke_agent`."""
+    async_library: str = "trio"
+    """What its async methods are written for: ``"trio"`` or ``"asyncio"``."""
     contract: Contract | None = None
     """What it takes and gives, and its guards; None where it says nothing of this."""
 
@@ -122,7 +124,8 @@ class BaseAgent:
 
         Returns:
             Text, data, a `Message`, an attrs, dataclass or pydantic object, or an action. None is an error.
-            The method may also be a plain ``def``; it then runs in a worker thread.
+            The method may also be a plain ``def``; it then runs in a worker thread. In a class with
+            ``async_library = "asyncio"`` an async one runs on an asyncio loop, with a `context` that works there.
         """
         msg = f"{type(self).__name__} does not say what it does: write its _run(self, prompt, context, **kwargs)"
         raise ConfigError(msg)

@@ -8,6 +8,7 @@ from typing import Any, TypedDict, Unpack, overload
 
 from marsys_core.agents.base import BaseAgent
 from marsys_core.errors import ConfigError
+from marsys_core.hosts.declared import crossing, written_for
 
 __all__ = ["ContractOptions", "FunctionAgent", "agent"]
 
@@ -51,6 +52,8 @@ class FunctionAgent(BaseAgent):
         super().__init__(name=name or function.__name__, description=summary, **contract)
         self.function = function
         takes_context = _takes_context(function)
+        if written_for(function, f"agent {self.name!r}") == "asyncio":
+            function = crossing(function)
         if inspect.iscoroutinefunction(function):
             self._run = _asynchronous(function, takes_context)  # type: ignore[method-assign]
         else:
@@ -59,6 +62,17 @@ class FunctionAgent(BaseAgent):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function as it was written."""
         return self.function(*args, **kwargs)
+
+    def _on_asyncio(self) -> FunctionAgent:
+        """Return the agent itself, which now says that its function is written for asyncio."""
+        if not inspect.iscoroutinefunction(self.function):
+            msg = (
+                f"agent {self.name!r} says that it is written for asyncio, and its function is a plain one: "
+                "plain functions run in threads and need nothing; leave it out"
+            )
+            raise ConfigError(msg)
+        self.async_library = "asyncio"
+        return self
 
 
 def _asynchronous(function: Callable[..., Any], takes_context: bool) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from marsys_core.agents.base import BaseAgent
 from marsys_core.agents.registry import inside_run
 from marsys_core.errors import AgentError, ConfigError, LifecycleError, MarsysError, class_of, nearest, told
 from marsys_core.hosts import cross, hosted
+from marsys_core.hosts.declared import crossing, written_for
 
 if TYPE_CHECKING:
     from marsys_core.context import Context
@@ -337,7 +338,8 @@ class AgentPool(BaseAgent):
         """Let an instance take the turn; the engine leases one itself, to give it a context of its own."""
         async with self.acquire() as agent:
             if inspect.iscoroutinefunction(agent._run):
-                return await agent._run(prompt, context, **kwargs)
+                run = agent._run if written_for(agent) == "trio" else crossing(agent._run)
+                return await run(prompt, context, **kwargs)
             return await trio.to_thread.run_sync(lambda: agent._run(prompt, context, **kwargs))
 
 
@@ -427,6 +429,8 @@ async def _close(agent: BaseAgent, pool: str) -> None:
     close = getattr(agent, "aclose", None) or getattr(agent, "close", None)
     if close is None:
         return
+    if written_for(agent) == "asyncio":
+        close = crossing(close)
     with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_WITHIN) as scope:
         if inspect.isawaitable(waiting := close()):
             await waiting

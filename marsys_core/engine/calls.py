@@ -14,7 +14,9 @@ from marsys_core.engine.budget import Hold, count_tools, within_budget
 from marsys_core.engine.people import approved
 from marsys_core.engine.processes import run_in_process
 from marsys_core.engine.threads import run_in_thread
+from marsys_core.engine.undeclared import undeclared_in_model, undeclared_in_tool
 from marsys_core.errors import (
+    AsyncioError,
     CriticalError,
     ErrorClass,
     MarsysError,
@@ -133,7 +135,7 @@ async def attempt_model(
             response = await _generate_within(model, request, limit, started)
         _check_response(name, response)
     except Exception as error:
-        failure = _as_model_error(error, name)
+        failure = undeclared_in_model(error, model, name) or _as_model_error(error, name)
         lost = None if hold is None else hold.lost(failure)
         _model_failed(step, name, failure, trio.current_time() - started, lost)
         step.call_error = failure
@@ -301,6 +303,8 @@ async def _result_message(step: Step, call: ToolCall, at: int | None = None) -> 
     except (CriticalError, RecoverableError):
         raise
     except Exception as error:
+        if isinstance(error, AsyncioError) and error.declaration:
+            raise  # no model can mend it
         told = str(error) if isinstance(error, MarsysError) else f"{type(error).__name__}: {error}"
         return Message("tool", told, tool_call_id=call.id, name=call.name, is_error=True)
     return Message("tool", render_result(result), tool_call_id=call.id, name=call.name)
@@ -336,9 +340,12 @@ async def call_tool(
         result = await (_run_tool(call) if layer is None else layer(call, _run_tool))
         result = run.plain(result)
     except BaseException as error:
-        _tool_failed(step, tool, call_id, end, error, trio.current_time() - started)
-        if isinstance(error, Exception):
-            step.call_error = error
+        failure = undeclared_in_tool(error, tool) or error
+        _tool_failed(step, tool, call_id, end, failure, trio.current_time() - started)
+        if isinstance(failure, Exception):
+            step.call_error = failure
+        if failure is not error:
+            raise failure from error
         raise
     duration = trio.current_time() - started
     kept = pack(run.journal, result)

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from marsys_core.errors import ConfigError
+from marsys_core.hosts.declared import adapted
 from marsys_core.protocols.channel import Channel
 from marsys_core.questions import Question
 
@@ -70,8 +71,8 @@ async def channel_of(given: Any, engine: Engine) -> Channel | None:
         msg = f"channel= takes an object: write {found.__name__}()"
         raise ConfigError(msg)
     if hasattr(found, "ask"):
-        return found  # type: ignore[no-any-return]
+        return adapted(found, "the channel")  # type: ignore[no-any-return]
     if not callable(found) or isinstance(given, str):
         msg = f"channel= takes a name, a function of the question or a channel with `ask`, not {found!r:.200}"
         raise ConfigError(msg)
-    return FunctionChannel(found, engine.threads)
+    return FunctionChannel(adapted(found, "the channel"), engine.threads)

@@ -10,6 +10,7 @@ import attrs
 from marsys_core import events as e
 from marsys_core.actions import Action, AskUser, Content, EndConversation, Finish, Invoke, Malformed, Return
 from marsys_core.errors import GuardRefused, PluginError, ToolError, UnknownName, ValueRefused
+from marsys_core.hosts.declared import crossing, written_for
 from marsys_core.protocols.guard import GuardSubject
 from marsys_core.shapes import Misfit, Shape
 from marsys_core.values import JoinInput
@@ -134,7 +135,11 @@ async def prepare_checks(contract: Contract, agent: str, engine: Engine, *, as_i
             )
         sides[side] = made
     typed = isinstance(contract.input, Shape)
-    return Checks(**sides, guards=contract.guards, as_instance=as_instance and typed)
+    guards = tuple(
+        guard if written_for(guard, f"a guard of agent {agent!r}") == "trio" else crossing(guard)
+        for guard in contract.guards
+    )
+    return Checks(**sides, guards=guards, as_instance=as_instance and typed)
 
 
 async def _checker(schema: Mapping[str, Any], whose: str, engine: Engine) -> Callable[[Any], list[str]]:

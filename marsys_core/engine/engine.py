@@ -12,11 +12,13 @@ import trio
 from marsys_core.agents import BaseAgent
 from marsys_core.config import ExecutionConfig, StatusConfig
 from marsys_core.engine.conditions import judge_of
+from marsys_core.engine.listeners import usable_sink
 from marsys_core.engine.prepared import Prepared, prepare
 from marsys_core.engine.rulebook import Laid, lay_rules
 from marsys_core.engine.sessions import Sessions
 from marsys_core.errors import ErrorClass, GuardRefused, MarsysError, PluginError
 from marsys_core.events import KINDS
+from marsys_core.hosts.declared import uses_asyncio
 from marsys_core.models import usable_model
 from marsys_core.orchestrator import Judge, judged
 from marsys_core.plugins import Composition, Services
@@ -30,6 +32,7 @@ from marsys_core.values import Converter
 
 if TYPE_CHECKING:
     from marsys_core.engine.record import Recorder
+    from marsys_core.tools import Tool
 
 __all__ = ["EVENT_TYPES", "Engine"]
 
@@ -75,6 +78,7 @@ class Engine:
     _expressions: dict[str, Any] = attrs.field(factory=dict)
     token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
     thread: int = attrs.field(factory=threading.get_ident)
+    _crossing: dict[int, tuple[Tool, Tool]] = attrs.field(factory=dict)
 
     async def start(self, sinks: Sequence[str | Any]) -> None:
         """Open the guards and the sinks.
@@ -92,6 +96,7 @@ class Engine:
                 opened[sink] = await self.get("event sink", sink)
             else:
                 opened[f"{type(sink).__name__}-{len(opened)}"] = sink
+        opened = {name: usable_sink(sink, name) for name, sink in opened.items()}
         if opened:
             self.sinks = bind_sinks(opened, EVENT_TYPES)
 
@@ -153,6 +158,13 @@ class Engine:
             whose = f"what model {name!r} {self.composition.origin_of('model', name)} opened to"
             self._models[name] = usable_model(model, whose)
         return model
+
+    def on_asyncio(self, tool: Tool) -> Tool:
+        """Return a tool of a toolbox that is written for asyncio as one that Trio code can call: always the same."""
+        found = self._crossing.get(id(tool))
+        if found is None or found[0] is not tool:
+            found = self._crossing[id(tool)] = tool, uses_asyncio(tool) if tool.is_async else tool
+        return found[1]
 
     async def prepared(self, agent: BaseAgent) -> Prepared:
         """Return `agent` made ready, looked up once."""

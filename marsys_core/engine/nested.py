@@ -227,8 +227,14 @@ def _failure(team: str, error: Exception) -> Exception:
     return kind(f"team {team!r} failed: {told(error)}")
 
 
-def budget_of(step: Step) -> Budget:
-    """Return what is left to `step` of every limit that holds for it."""
+def budget_of(step: Step, end: float | None = None, clock: trio.abc.Clock | None = None) -> Budget:
+    """Return what is left to `step` of every limit that holds for it.
+
+    Args:
+        step: Whose budget.
+        end: When the first deadline ends, and
+        clock: what tells the time, where the caller is no Trio task.
+    """
     left = remaining(step.run.orchestrator, step.branch)
     share = step.branch.share
     if share is not None:
@@ -240,12 +246,14 @@ def budget_of(step: Step) -> Budget:
             ):
                 if most is not None:
                     left[limit] = max(0, min(left[limit], most - spent))
-    end = trio.current_effective_deadline()
+    if end is None:
+        end = trio.current_effective_deadline()
     tokens, calls = left.get("max_tokens"), left.get("max_tool_calls")
+    now = trio.current_time() if clock is None else clock.current_time()
     return Budget(
         steps=int(left["max_steps"]),
         tokens=None if tokens is None else int(tokens),
         cost=left.get("max_cost"),
         tool_calls=None if calls is None else int(calls),
-        seconds=None if end == float("inf") else max(0.0, end - trio.current_time()),
+        seconds=None if end == float("inf") else max(0.0, end - now),
     )

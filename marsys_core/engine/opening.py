@@ -16,12 +16,14 @@ from marsys_core.config import ExecutionConfig
 from marsys_core.engine.channels import channel_of, refuse_unanswerable
 from marsys_core.engine.contracts import answering, filled, takes
 from marsys_core.engine.engine import Engine
+from marsys_core.engine.middleware import usable_middleware
 from marsys_core.engine.report import raised, report
 from marsys_core.engine.rulebook import lowered_config
 from marsys_core.engine.run import RunShell
 from marsys_core.engine.sessions import Opening
 from marsys_core.engine.state import begun_with
 from marsys_core.errors import CriticalError, MarsysError, UnknownName
+from marsys_core.hosts.loops import hold_loop
 from marsys_core.journal import MemoryJournal
 from marsys_core.options import RunOptions
 from marsys_core.plugins import EngineInfo, PluginSettings, compose, open_services
@@ -52,12 +54,12 @@ async def open_engine(
     """Find the plugins, open what has to be open, and close it all at the end of the block."""
     composition = compose(plugins)
     info = EngineInfo(name=name, version=marsys_core.__version__)
-    async with open_services(composition, engine=info) as services:
+    async with hold_loop(), open_services(composition, engine=info) as services:
         engine = Engine(
             composition=composition,
             services=services,
             converter=Converter(types) if types else _DEFAULT_CONVERTER,
-            middleware=(*composition.items("middleware"), *middleware),
+            middleware=usable_middleware((*composition.items("middleware"), *middleware)),
             max_threads=max_threads,
         )
         await engine.start(sinks)

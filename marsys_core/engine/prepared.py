@@ -16,6 +16,7 @@ from marsys_core.agents.team import is_team_tool
 from marsys_core.engine.checks import Checks, prepare_checks
 from marsys_core.engine.leases import Leases
 from marsys_core.errors import ConfigError, PluginError, UnknownName
+from marsys_core.hosts.declared import crossing, written_for
 from marsys_core.memory import Memory
 from marsys_core.models import ToolSpec, usable_model
 from marsys_core.orchestrator import Traits
@@ -93,6 +94,8 @@ async def _resolved(agent: BaseAgent, engine: Engine) -> Prepared:
     leases = Leases(agent, engine) if isinstance(agent, AgentPool) else None
     if leases is not None:
         await leases.make_ready()
+    if written_for(agent, f"agent {agent.name!r}") == "asyncio":
+        act = crossing(act)
     is_async = leases is None and inspect.iscoroutinefunction(act)
     if type(agent)._run is Agent._run and "_run" not in vars(agent):
         act = functools.partial(
@@ -159,4 +162,7 @@ async def named_tools(name: str, engine: Engine) -> Sequence[Tool]:
     if not hasattr(box, "tools"):
         msg = f"the tool provider {name!r} opened to {box!r}, which has no tools()"
         raise PluginError(msg)
-    return [as_tool(each) for each in box.tools()]
+    tools = [as_tool(each) for each in box.tools()]
+    if written_for(box, f"toolbox {name!r}") == "asyncio":
+        tools = [engine.on_asyncio(tool) for tool in tools]
+    return tools

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.sessions import Opening
     from marsys_core.engine.slots import Leave
     from marsys_core.engine.turns import Turns
+    from marsys_core.hosts.bridge import Call
 
 __all__ = ["Step", "ToolPlace"]
 
@@ -377,6 +378,11 @@ class Step:
         self._check_open()
         return await run_team(self, team, task)
 
+    def _for_asyncio(self, call: Call) -> Any:
+        from marsys_core.engine.abroad import StepAbroad
+
+        return StepAbroad(self, call)
+
     def reserve_teams(self, calls: Sequence[ToolCall]) -> None:
         """Give the nested runs of the calls of one reply their places in the journal, in the order of the calls."""
         self.team_places = {}
@@ -439,3 +445,8 @@ class ToolPlace:
         from marsys_core.engine.nested import run_team
 
         return await run_team(self._caller, team, task, self.call_id)
+
+    def _for_asyncio(self, call: Call) -> Any:
+        from marsys_core.hosts.bridge import Abroad
+
+        return Abroad(self, call)

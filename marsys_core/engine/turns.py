@@ -22,6 +22,7 @@ from marsys_core.engine.sessions import Opening
 from marsys_core.engine.slots import Slots
 from marsys_core.engine.step import Step
 from marsys_core.engine.threads import run_in_thread
+from marsys_core.engine.undeclared import undeclared_in_agent
 from marsys_core.errors import (
     ActionError,
     AgentError,
@@ -253,6 +254,8 @@ class Turns(Recorder, abc.ABC):
         branch = step.branch
         if isinstance(error, MarsysError):
             failure = error
+        elif (undeclared := undeclared_in_agent(error, step.prepared)) is not None:
+            failure = undeclared
         else:
             failure = AgentError(f"agent {step.prepared.name!r} raised {type(error).__name__}: {told(error)}")
             failure.__cause__ = error

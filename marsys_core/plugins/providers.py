@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from marsys_core.hosts.declared import checked_library
+
 __all__ = ["EngineInfo", "OpenContext", "Provider"]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -64,6 +66,10 @@ def _is_attrs_class(_provider: object, _attribute: object, settings: Any) -> Non
         raise TypeError(msg)
 
 
+def _is_a_library(provider: Any, _attribute: object, library: object) -> None:
+    checked_library(library, f"provider {provider.name!r}")
+
+
 def _names(features: Iterable[str]) -> frozenset[str]:
     return frozenset(features)
 
@@ -85,6 +91,8 @@ class Provider(Generic[T_co]):
             `open` gets the instance; without one, `open` gets the plugin's own settings.
         features: Optional abilities, by name; contract checks read them.
         summary: One line for ``marsys plugins``.
+        async_library: ``"asyncio"`` where what `open` returns is written for asyncio: it is entered and left in
+            one asyncio task, and the async methods of the object that it opens to run on that loop, too.
     """
 
     name: str = attrs.field(validator=_is_a_name)
@@ -97,6 +105,7 @@ class Provider(Generic[T_co]):
     settings: type | None = attrs.field(default=None, kw_only=True, validator=_is_attrs_class)
     features: frozenset[str] = attrs.field(default=frozenset(), kw_only=True, converter=_names)
     summary: str = attrs.field(default="", kw_only=True)
+    async_library: str = attrs.field(default="trio", kw_only=True, validator=_is_a_library)
 
     def __attrs_post_init__(self) -> None:
         if (self.open is None) is (self.make is None):

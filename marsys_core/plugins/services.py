@@ -24,6 +24,8 @@ import attrs
 import trio
 
 from marsys_core.errors import LifecycleError, PluginError, PluginUnavailable
+from marsys_core.hosts.declared import adapted
+from marsys_core.hosts.streams import entered_on_asyncio
 from marsys_core.logs import get_logger
 from marsys_core.plugins.providers import EngineInfo, OpenContext, Provider
 
@@ -61,9 +63,8 @@ class _Service:
         self.scope.deadline = trio.current_time() + timeout
         try:
             with self.scope:
-                assert self.provider.open is not None  # what is made is never served
-                async with _entered(self.provider.open(context, settings)) as live:
-                    await self._hold(live)
+                async with self._entered(context, settings) as live:
+                    await self._hold(self._usable(live))
             self._explain_the_end(timeout)
         except Exception as error:
             self._explain(error)
@@ -72,6 +73,18 @@ class _Service:
                 self._fail(self.failure or LifecycleError("it was cancelled while it was opening"))
             self.is_open = False
             self.closed.set()
+
+    def _entered(self, context: OpenContext, settings: Any) -> AbstractAsyncContextManager[Any]:
+        opener = self.provider.open
+        assert opener is not None  # what is made is never served
+        if self.provider.async_library == "trio":
+            return _entered(opener(context, settings))
+        return entered_on_asyncio(lambda: _entered(opener(context, settings)))
+
+    def _usable(self, live: Any) -> Any:
+        """Return what it opened to as Trio code can use it."""
+        library = self.provider.async_library
+        return adapted(live, str(self), library="" if library == "trio" else library)
 
     async def _hold(self, live: object) -> None:
         # An opener that blocked past its deadline without a checkpoint is late all the same.
@@ -217,7 +230,7 @@ class Services:
         if made is None:
             service.failure = TypeError("its make returned None")
             service.raise_failure()
-        return made
+        return service._usable(made)
 
     def get_nowait(self, kind: str, name: str) -> Any:
         """Return the live object of a provider that is already open, without a checkpoint.

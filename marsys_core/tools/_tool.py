@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 import attrs
 
 from marsys_core.errors import ConfigError
+from marsys_core.hosts.declared import checked_library, crossing, written_for
 from marsys_core.messages import shown
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class ToolLike(Protocol):
     """A class-based tool: for one with settings or a connection, or with a schema that it was given from outside.
 
     Its arguments are parsed, but not checked against the schema: that is its own affair. It may have an
-    attribute `idempotent` that is True, which means what it means for `tool`.
+    attribute `idempotent` that is True, which means what it means for `tool`, and one `async_library` that is
+    ``"asyncio"`` where `call` is written for asyncio.
     """
 
     @property
@@ -191,6 +193,14 @@ class Tool:
             return self
         return attrs.evolve(self, function=self.function.__get__(instance, owner), signature=None)
 
+    def _on_asyncio(self) -> Tool:
+        """Return the same tool, with a function that is written for asyncio."""
+        function = crossing(self.function)
+        if function is self.function and not self.is_async:
+            raise ConfigError(_plain_on_asyncio(self.name))
+        # `_read` has looked at the function itself, if at all, and the one that crosses has its signature.
+        return self if function is self.function else attrs.evolve(self, function=function)
+
     def __repr__(self) -> str:
         return f"<Tool {self.name!r}>"
 
@@ -206,6 +216,7 @@ def tool(
     idempotent: bool = False,
     isolation: Isolation | None = None,
     approval: bool = False,
+    async_library: Literal["trio", "asyncio"] | None = None,
 ) -> Tool: ...
 @overload
 def tool(
@@ -216,6 +227,7 @@ def tool(
     idempotent: bool = False,
     isolation: Isolation | None = None,
     approval: bool = False,
+    async_library: Literal["trio", "asyncio"] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Any = None,
@@ -227,6 +239,7 @@ def tool(
     idempotent: bool = False,
     isolation: Isolation | None = None,
     approval: bool = False,
+    async_library: Literal["trio", "asyncio"] | None = None,
 ) -> Any:
     """Make a `Tool` of a plain or an async function; a decorator, bare or with arguments.
 
@@ -242,6 +255,8 @@ def tool(
             the call is cancelled and when the run ends: for a plain function that a limit has to stop. It is
             found there by its module and name, and takes and gives plain data.
         approval: Whether a person is asked before each call; with nobody to ask it never runs.
+        async_library: ``"asyncio"`` for an async function that is written for asyncio; what the function says
+            itself by default, or else ``"trio"``.
 
     Raises:
         ConfigError: It is not a function, or the name or a setting is none that can be used.
@@ -255,6 +270,7 @@ def tool(
             idempotent=idempotent,
             isolation=isolation,
             approval=approval,
+            async_library=async_library,
         )
     plain = getattr(function, "__func__", function)
     if not isinstance(inspect.unwrap(plain), types.FunctionType):
@@ -269,7 +285,7 @@ def tool(
     if problems:
         msg = f"{function!r} cannot be made a tool:"
         raise ConfigError(msg, problems)
-    return Tool(
+    made = Tool(
         function,
         name,
         timeout,
@@ -278,6 +294,16 @@ def tool(
         isolation,
         description=description,
         approval=approval,
+    )
+    whose = f"tool {name!r}"
+    library = written_for(function, whose) if async_library is None else checked_library(async_library, whose)
+    return made if library == "trio" else made._on_asyncio()
+
+
+def _plain_on_asyncio(name: str) -> str:
+    return (
+        f"tool {name!r} says that it is written for asyncio, and its function is a plain one: "
+        "plain functions run in threads and need nothing; leave it out"
     )
 
 
@@ -365,7 +391,8 @@ def _make(obj: Any) -> Tool:
         structure=lambda arguments: {"arguments": arguments},
     )
     idempotent = getattr(obj, "idempotent", False) is True
-    return Tool(obj.call, spec.name, is_async=True, idempotent=idempotent, signature=signature)
+    call = obj.call if written_for(obj, f"tool {spec.name!r}") == "trio" else crossing(obj.call)
+    return Tool(call, spec.name, is_async=True, idempotent=idempotent, signature=signature)
 
 
 def render_result(value: object) -> str:

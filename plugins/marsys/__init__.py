@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ToolError,
         TopologyError,
     )
+    from marsys_core.hosts import uses_asyncio
     from marsys_core.messages import Message, ToolCall, Usage
     from marsys_core.models import Capabilities, ModelRequest, ModelResponse, Sampling
     from marsys_core.options import RunOptions
@@ -80,6 +81,7 @@ _HOMES = {
         "ToolError",
         "TopologyError",
     ),
+    "marsys_core.hosts": ("uses_asyncio",),
     "marsys_core.messages": ("Message", "ToolCall", "Usage"),
     "marsys_core.models": ("Capabilities", "ModelRequest", "ModelResponse", "Sampling"),
     "marsys_core.options": ("RunOptions",),
@@ -172,6 +174,7 @@ __all__ = [
     "__version__",
     "agent",
     "tool",
+    "uses_asyncio",
 ]
 
 

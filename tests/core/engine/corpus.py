@@ -14,6 +14,7 @@ from marsys_core.actions import AskUser, EndConversation, Fail, Finish, Invoke, 
 from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry, Team
 from marsys_core.agents.pool import AgentPool
 from marsys_core.config import ExecutionConfig, RetryConfig
+from marsys_core.hosts import uses_asyncio
 from marsys_core.messages import ToolCall
 from marsys_core.models import Capabilities, ModelRequest
 from marsys_core.protocols.rule import Block, Modify, RuleFacts, Stop
@@ -668,6 +669,51 @@ def _(books: Books) -> Mapping[str, Any]:
     writer = _llm("Writer", ["written"], delay=2)
     both = [call("crew", "1", request="x"), call("Writer", "2", request="y"), call("crew", "3", request="z")]
     return {"A": _llm("A", [both, "done"], tools=[team.as_tool(), writer.as_tool()])}
+
+
+@workflow("code written for asyncio", "A -> [B, C] -> D")
+def _(books: Books) -> Mapping[str, Any]:
+    @contextlib.asynccontextmanager
+    async def visit() -> AsyncIterator[None]:
+        import asyncio
+
+        books.inside += 1
+        books.visits += 1
+        try:
+            await asyncio.sleep(0)
+            yield
+        finally:
+            try:
+                await asyncio.sleep(0)
+            finally:
+                books.inside -= 1
+
+    @tool(async_library="asyncio")
+    async def look(at: str, context: Any) -> str:
+        """Look at something."""
+        async with visit():
+            context.state[f"{context.branch_id} {at}"] = at
+        return f"seen {at}"
+
+    @uses_asyncio
+    async def asks(prompt: Any, context: Any) -> Any:
+        import asyncio
+
+        model = FakeModel(["x", "y"])
+        async with visit():
+            replies = await asyncio.gather(*[context.generate("x", model=model) for _ in range(2)])
+            assert sorted(reply.text for reply in replies) == ["x", "y"]
+        return "asked"
+
+    @uses_asyncio
+    async def fails(prompt: Any) -> Any:
+        async with visit():
+            raise ValueError("no")
+
+    team = Agent(
+        "A", model=FakeModel([[call("look", "1", at="it"), call("look", "2", at="that")], "a"]), tools=[look]
+    )
+    return {"A": team, "B": asks, "C": asks, "D": fails}
 
 
 @workflow("a pool's instance that asks a team", "A <-> P", max_parallel_branches=1)
