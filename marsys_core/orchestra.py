@@ -22,7 +22,10 @@ import trio
 
 from marsys_core.agents.registry import current_lease, inside_run
 from marsys_core.errors import Cancelled, ConfigError, LifecycleError, UnknownName
-from marsys_core.hosts import Home, apart, current_library, hosted
+from marsys_core.hosts.apart import apart
+from marsys_core.hosts.crossing import hosted
+from marsys_core.hosts.home import Home
+from marsys_core.hosts.library import current_library
 from marsys_core.options import Agents, RunOptions, agents_by_name, checked, instance_of, usable_channel
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.opening import Request
     from marsys_core.engine.run import RunShell
     from marsys_core.events import Event
-    from marsys_core.hosts import Held
+    from marsys_core.hosts.held import Held
     from marsys_core.plugins import PluginSettings
     from marsys_core.questions import Question
     from marsys_core.results import RunResult
@@ -131,7 +134,7 @@ class Orchestra:
         if current_library() == "trio":
             self._engine = await self._opened.__aenter__()
         else:
-            from marsys_core.hosts import Held
+            from marsys_core.hosts.held import Held
 
             self._held = Held(self._opened)
             self._engine = await self._held.enter()

@@ -16,7 +16,7 @@ from marsys_core.agents._places import Place, Places, Waiter
 from marsys_core.agents.base import BaseAgent
 from marsys_core.agents.registry import inside_run
 from marsys_core.errors import AgentError, ConfigError, LifecycleError, MarsysError, class_of, nearest, told
-from marsys_core.hosts import cross, hosted
+from marsys_core.hosts.crossing import cross, hosted
 from marsys_core.hosts.declared import crossing, written_for
 
 if TYPE_CHECKING:

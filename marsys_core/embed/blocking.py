@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from marsys_core.errors import LifecycleError
-from marsys_core.hosts import current_library
+from marsys_core.hosts.library import current_library
 
 __all__ = ["in_notebook", "patience", "refuse_in_loop", "wait_through"]
 

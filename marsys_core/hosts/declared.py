@@ -8,8 +8,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from marsys_core.errors import ConfigError, nearest
-from marsys_core.hosts.bridge import on_asyncio
-from marsys_core.hosts.streams import generator_on_asyncio
 
 __all__ = ["Adapter", "adapted", "checked_library", "crossing", "uses_asyncio", "written_for"]
 
@@ -47,12 +45,15 @@ def crossing(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     made: Any
     if inspect.iscoroutinefunction(function):
+        from marsys_core.hosts.bridge import on_asyncio
 
         async def called(*args: Any, **kwargs: Any) -> Any:
             return await on_asyncio(function, *args, **kwargs)
 
         made = functools.update_wrapper(called, function)
     elif inspect.isasyncgenfunction(function):
+        from marsys_core.hosts.streams import generator_on_asyncio
+
         made = generator_on_asyncio(function)
     elif inspect.iscoroutinefunction(getattr(type(function), "__call__", None)):  # noqa: B004 - which kind it is
         made = crossing(function.__call__)  # type: ignore[operator]

@@ -25,7 +25,6 @@ import trio
 
 from marsys_core.errors import LifecycleError, PluginError, PluginUnavailable
 from marsys_core.hosts.declared import adapted
-from marsys_core.hosts.streams import entered_on_asyncio
 from marsys_core.logs import get_logger
 from marsys_core.plugins.providers import EngineInfo, OpenContext, Provider
 
@@ -79,6 +78,8 @@ class _Service:
         assert opener is not None  # what is made is never served
         if self.provider.async_library == "trio":
             return _entered(opener(context, settings))
+        from marsys_core.hosts.streams import entered_on_asyncio
+
         return entered_on_asyncio(lambda: _entered(opener(context, settings)))
 
     def _usable(self, live: Any) -> Any:

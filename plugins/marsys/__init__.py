@@ -37,7 +37,8 @@ if TYPE_CHECKING:
         ToolError,
         TopologyError,
     )
-    from marsys_core.hosts import uses_asyncio
+    from marsys_core.hosts.bridge import on_asyncio
+    from marsys_core.hosts.declared import uses_asyncio
     from marsys_core.messages import Message, ToolCall, Usage
     from marsys_core.models import Capabilities, ModelRequest, ModelResponse, Sampling
     from marsys_core.options import RunOptions
@@ -81,7 +82,8 @@ _HOMES = {
         "ToolError",
         "TopologyError",
     ),
-    "marsys_core.hosts": ("uses_asyncio",),
+    "marsys_core.hosts.bridge": ("on_asyncio",),
+    "marsys_core.hosts.declared": ("uses_asyncio",),
     "marsys_core.messages": ("Message", "ToolCall", "Usage"),
     "marsys_core.models": ("Capabilities", "ModelRequest", "ModelResponse", "Sampling"),
     "marsys_core.options": ("RunOptions",),
@@ -173,6 +175,7 @@ __all__ = [
     "Usage",
     "__version__",
     "agent",
+    "on_asyncio",
     "tool",
     "uses_asyncio",
 ]

@@ -234,6 +234,8 @@ def test_configurations_and_tools_are_light_to_import_and_make() -> None:
     assert {name for name in loaded if name.startswith("marsys_core.")} <= {
         "marsys_core.config",
         "marsys_core.errors",
+        "marsys_core.hosts",
+        "marsys_core.hosts.declared",
         "marsys_core.messages",
         "marsys_core.models",
         "marsys_core.tools",

@@ -14,7 +14,7 @@ from marsys_core.actions import AskUser, EndConversation, Fail, Finish, Invoke, 
 from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Registry, Team
 from marsys_core.agents.pool import AgentPool
 from marsys_core.config import ExecutionConfig, RetryConfig
-from marsys_core.hosts import uses_asyncio
+from marsys_core.hosts.declared import uses_asyncio
 from marsys_core.messages import ToolCall
 from marsys_core.models import Capabilities, ModelRequest
 from marsys_core.protocols.rule import Block, Modify, RuleFacts, Stop

@@ -18,7 +18,7 @@ from marsys_core.agents import Agent, BaseAgent, FunctionAgent, agent
 from marsys_core.agents.pool import AgentPool
 from marsys_core.config import ExecutionConfig
 from marsys_core.errors import AgentError, AsyncioError, ConfigError, GuardRefused, StepTimeout
-from marsys_core.hosts import uses_asyncio
+from marsys_core.hosts.declared import uses_asyncio
 from marsys_core.messages import Message
 from marsys_core.models import ModelResponse, ToolSpec
 from marsys_core.orchestra import Orchestra

@@ -3,7 +3,7 @@ from contextvars import ContextVar
 import pytest
 import trio
 
-from marsys_core.hosts import apart
+from marsys_core.hosts.apart import apart
 
 colour: ContextVar[str] = ContextVar("colour", default="none")
 

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marsys_core.errors import AsyncioError, LifecycleError
-from marsys_core.hosts import asyncio_loop, current_library
 from marsys_core.hosts.bridge import Abroad, Call, on_asyncio, soon_on
+from marsys_core.hosts.library import asyncio_loop, current_library
 from marsys_core.hosts.loops import hold_loop
 from tests.core.hosts.guests import HOSTS
 

@@ -8,7 +8,8 @@ import pytest
 import trio
 
 from marsys_core.errors import LifecycleError
-from marsys_core.hosts import current_library, hosted
+from marsys_core.hosts.crossing import hosted
+from marsys_core.hosts.library import current_library
 from tests.core.hosts.loops import each_loop, run_on, until
 
 colour: ContextVar[str] = ContextVar("colour", default="none")

@@ -11,8 +11,7 @@ import trio
 
 from marsys_core.agents import BaseAgent, FunctionAgent, Registry, agent
 from marsys_core.errors import ConfigError
-from marsys_core.hosts import uses_asyncio
-from marsys_core.hosts.declared import Adapter, adapted, checked_library, crossing, written_for
+from marsys_core.hosts.declared import Adapter, adapted, checked_library, crossing, uses_asyncio, written_for
 from marsys_core.tools import Tool, as_tool, tool
 
 

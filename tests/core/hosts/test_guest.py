@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from marsys_core.errors import LifecycleError
-from marsys_core.hosts import hosted
+from marsys_core.hosts.crossing import hosted
 from tests.core.hosts.loops import each_loop, our_threads, run_on, until
 
 
@@ -260,7 +260,7 @@ def test_signal_handlers_and_the_wakeup_descriptor_stay_the_host_s():
 
 EXIT = """
 import asyncio, sys, trio
-from marsys_core.hosts import hosted
+from marsys_core.hosts.crossing import hosted
 
 @hosted
 async def work():

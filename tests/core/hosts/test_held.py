@@ -4,8 +4,8 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from marsys_core.hosts import Held
 from marsys_core.hosts.guest import Guest
+from marsys_core.hosts.held import Held
 from tests.core.hosts.loops import each_loop, run_on, until
 
 

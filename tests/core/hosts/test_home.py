@@ -6,7 +6,8 @@ import pytest
 import trio
 
 from marsys_core.errors import LifecycleError
-from marsys_core.hosts import Home, hosted
+from marsys_core.hosts.crossing import hosted
+from marsys_core.hosts.home import Home
 
 
 @hosted

@@ -2,7 +2,7 @@ import asyncio
 
 import trio
 
-from marsys_core.hosts import asyncio_loop, current_library
+from marsys_core.hosts.library import asyncio_loop, current_library
 
 
 def test_plain_code_has_no_library_in_charge():

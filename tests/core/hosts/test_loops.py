@@ -11,7 +11,8 @@ import threading
 import pytest
 import trio
 
-from marsys_core.hosts import asyncio_loop, on_asyncio
+from marsys_core.hosts.bridge import on_asyncio
+from marsys_core.hosts.library import asyncio_loop
 from marsys_core.hosts.loops import Loops, LoopThread, hold_loop, loops
 from tests.core.hosts.guests import as_guest
 

@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from marsys_core.errors import LifecycleError
-from marsys_core.hosts import cross, on_asyncio
+from marsys_core.hosts.bridge import on_asyncio
+from marsys_core.hosts.crossing import cross
 from marsys_core.hosts.streams import entered_on_asyncio, generator_on_asyncio
 from tests.core.hosts.loops import each_loop, until
 

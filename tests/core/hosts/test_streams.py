@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marsys_core.errors import AsyncioError
-from marsys_core.hosts import on_asyncio
+from marsys_core.hosts.bridge import on_asyncio
 from marsys_core.hosts.streams import entered_on_asyncio, generator_on_asyncio
 from tests.core.hosts.guests import HOSTS
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from marsys_core.hosts import on_asyncio
+from marsys_core.hosts.bridge import on_asyncio
 from marsys_core.hosts.undeclared import asyncio_awaited
 
 
