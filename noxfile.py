@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,15 +19,24 @@ nox.needs_version = ">=2024.3.2"  # the first with a fallback among backends
 nox.options.default_venv_backend = "uv|virtualenv"
 # Nox would make a missing interpreter an error where CI is set; here it is skipped, and said so.
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "typing", "bare", "tests"]
+nox.options.sessions = ["lint", "typing", "bare", "tests", "examples"]
 
 ROOT = Path(__file__).parent
 WHEELS = ROOT / ".nox" / "wheels"
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 OLDEST = PYTHONS[0]
+NEWEST = next((each for each in reversed(PYTHONS) if shutil.which(f"python{each}")), PYTHONS[-1])
 SOURCES = ["LICENSE", "README.md", "pyproject.toml", "marsys_core", "plugins/marsys"]
 UVLOOP = "uvloop>=0.20; sys_platform != 'win32'"
 TEST_TOOLS = ["pytest>=8.2", "hypothesis>=6.100", "jsonschema>=4.20", "pydantic>=2.7", UVLOOP]
+EXAMPLE_TOOLS = [
+    "fastapi>=0.115",
+    "uvicorn>=0.30",
+    "flask>=3.0",
+    "httpx>=0.27",
+    "nbclient>=0.10",
+    "ipykernel>=6.29",
+]
 KEPT_WHEELS = 5
 
 TESTED = {"MARSYS_TEST_WHEEL": "1", "PYTHONPATH": None}
@@ -35,9 +45,17 @@ TESTED = {"MARSYS_TEST_WHEEL": "1", "PYTHONPATH": None}
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the whole suite against the installed wheel, on every Python there is."""
+    """Run the whole suite but the examples' against the installed wheel, on every Python there is."""
     install_wheel(session, *TEST_TOOLS)
-    session.run("pytest", *session.posargs, env=TESTED)
+    session.run("pytest", "--ignore=tests/examples", *session.posargs, env=TESTED)
+
+
+@nox.session(python=list(dict.fromkeys([OLDEST, NEWEST])))
+def examples(session: nox.Session) -> None:
+    """Run the programs that embed the engine, on the oldest and the newest Python there is."""
+    prepare_display(session)
+    install_wheel(session, *TEST_TOOLS, *EXAMPLE_TOOLS)
+    session.run("pytest", *(session.posargs or ["tests/examples"]), env=TESTED)
 
 
 @nox.session(python=OLDEST)
@@ -100,6 +118,14 @@ def install_wheel(session: nox.Session, *others: str) -> None:
     session.install(wheel, *others)
     # With ``nox -r`` the environment may hold an older wheel of the same version.
     session.install("--force-reinstall", "--no-deps", wheel)
+
+
+def prepare_display(session: nox.Session) -> None:
+    """Install a display for windows where root can do so; the test that needs it says what is missing."""
+    if shutil.which("Xvfb") or not shutil.which("apt-get") or os.geteuid() != 0:
+        return
+    for arguments in (["update"], ["install", "--yes", "--no-install-recommends", "xvfb"]):
+        session.run("apt-get", *arguments, external=True, silent=True, success_codes=range(256))
 
 
 @functools.cache
