@@ -11,7 +11,7 @@
     + RecoverableError         it may go well next time: network, overload, rate limit
     + RunError                 how an agent's work ended; found in `RunResult.error`
         - AgentError           an agent's own code raised, or it said `Fail`
-            . AsyncioError     asyncio code that does not say so, or whose task was cancelled from inside
+            . AsyncioError     asyncio code that does not say so, awaits Trio, or was cancelled from inside
         - ActionError          an action the topology does not allow, or none at all
         - ConvergenceError     a join whose policy was not met; `.failures` has every child's error
         - ValueRefused         a value that cannot be recorded as plain data
@@ -242,7 +242,7 @@ class AgentError(RunError):
 
 
 class AsyncioError(AgentError):
-    """Code awaits asyncio without saying that it is written for it, or its asyncio task was cancelled from inside.
+    """Code awaits asyncio and does not say so, or says so and awaits Trio, or its task was cancelled from inside.
 
     Args:
         message: What was awaited, where, and what to write.

@@ -27,6 +27,7 @@ from marsys_core.hosts.crossing import hosted
 from marsys_core.hosts.home import Home
 from marsys_core.hosts.library import current_library
 from marsys_core.options import Agents, RunOptions, agents_by_name, checked, instance_of, usable_channel
+from marsys_core.protocols.channel import refuse_elsewhere
 
 if TYPE_CHECKING:
     from marsys_core.agents import BaseAgent
@@ -394,12 +395,17 @@ class Run:
         self._ready = trio.Event()
         self._over = trio.Event()
         self._cancelled = False
+        self._token: trio.lowlevel.TrioToken | None = None
         self._result: RunResult | None = None
         self._error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id!r} {self.status}>"
 
     async def _work(self, orchestra: Orchestra, engine: Engine, request: Request) -> None:
         from marsys_core.engine.opening import execute
 
+        self._token = trio.lowlevel.current_trio_token()
         current_lease.set(None)  # the step that has started it goes on beside it, with its instance
         try:
             with self._starting:
@@ -469,7 +475,13 @@ class Run:
         people.asking(request_id, run_id).answer(request_id, value, "run")
 
     def cancel(self) -> None:
-        """End the run. `result` returns when everything under it has ended."""
+        """End the run. `result` returns when everything under it has ended.
+
+        Raises:
+            LifecycleError: It was called from another thread; the run goes on.
+        """
+        if self._token is not None and not self._over.is_set():
+            refuse_elsewhere(self._token, "Run.cancel")
         self._cancelled = self._cancelled or not self._over.is_set()
         (self._starting if self._shell is None else self._shell.scope).cancel()
 

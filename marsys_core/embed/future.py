@@ -8,7 +8,7 @@ import threading
 import time
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import trio
 
@@ -18,6 +18,7 @@ from marsys_core.logs import get_logger
 from marsys_core.results import RunResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from queue import SimpleQueue
 
     from marsys_core.embed.gate import Gate
@@ -39,8 +40,7 @@ class RunFuture(Future[RunResult[T]]):
     """A run in the thread of an engine; made by `EngineThread.submit`.
 
     A `concurrent.futures.Future` of its `RunResult`: `concurrent.futures.wait`, `as_completed` and
-    `asyncio.wrap_future` work with it. `add_done_callback` calls back in the engine's thread, which stands
-    still meanwhile; what a callback raises is logged.
+    `asyncio.wrap_future` work with it.
 
     Attributes:
         run_id: The run's id.
@@ -86,6 +86,13 @@ class RunFuture(Future[RunResult[T]]):
         with suppress(trio.RunFinishedError):  # then it is just being ended with its engine
             self._gate.token.run_sync_soon(self._run.cancel)
         return True
+
+    def add_done_callback(self, fn: Callable[[RunFuture[T]], object]) -> None:
+        """Call `fn` with this future when it is done, in the engine's thread, which stands still meanwhile.
+
+        Where the future is done already, it is called at once, in this thread. What it raises is logged.
+        """
+        super().add_done_callback(cast("Callable[[Future[RunResult[T]]], object]", fn))
 
     def running(self) -> bool:
         """Say whether the run has not ended."""

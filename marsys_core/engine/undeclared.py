@@ -1,4 +1,4 @@
-"""What a step fails with whose code awaits asyncio and does not say so."""
+"""What a step fails with whose code awaits asyncio and does not say so, or says so and awaits Trio."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from marsys_core.agents import FunctionAgent
 from marsys_core.errors import AsyncioError, MarsysError
-from marsys_core.hosts.undeclared import asyncio_awaited
+from marsys_core.hosts.undeclared import asyncio_awaited, trio_awaited
 
 if TYPE_CHECKING:
     from marsys_core.engine.prepared import Prepared
@@ -51,12 +51,17 @@ def _inside(obj: Any) -> str:
 
 def _explained(error: BaseException, who: str, declaration: str) -> AsyncioError | None:
     found = asyncio_awaited(error)
-    if found is None:
-        return None
-    msg = (
-        f"{who} awaits asyncio and does not say so: {found}. Write {declaration}, and it runs on an asyncio loop. "
-        f"What it raised: {type(found.error).__name__}: {found.error}"
-    )
+    if found is not None:
+        said = f"{who} awaits asyncio and does not say so: {found}. Write {declaration}, and it runs on an asyncio loop"
+    else:
+        found, declaration = trio_awaited(error), "no declaration of asyncio"
+        if found is None:
+            return None
+        said = (
+            f"{who} awaits Trio on an asyncio loop: {found}. Write {declaration} for this code, "
+            "or await asyncio in it"
+        )
+    msg = f"{said}. What it raised: {type(found.error).__name__}: {found.error}"
     failure = AsyncioError(msg, declaration)
     failure.__cause__ = error
     return failure

@@ -135,7 +135,8 @@ class Guest:
         if (self.calls or self.held) and not self.loop.is_closed():
             msg = (
                 f"the asyncio loop {self.loop!r} of this thread has open runs or an open Orchestra, and {other!r} "
-                "cannot have any beside them; a thread has one loop with runs at a time"
+                "cannot have any beside them; a thread has one loop with runs at a time: close that Orchestra first, "
+                "use its loop, or another thread"
             )
             raise LifecycleError(msg)
         self.end_now("another loop of its thread was used")

@@ -49,8 +49,10 @@ def refuse_elsewhere(token: trio.lowlevel.TrioToken, what: str) -> None:
     except RuntimeError:
         here = None
     if here is not token:
+        call = what.partition(".")[2]
         msg = (
-            f"{what} is called in the Trio run that asks; from another thread: "
-            "trio.from_thread.run_sync(answer, request_id, value, trio_token=token)"
+            f"{what} is called in the thread of the run; from another thread: "
+            f"trio.from_thread.run_sync({call}, ..., trio_token=token) under Trio, "
+            f"loop.call_soon_threadsafe({call}, ...) under asyncio"
         )
         raise LifecycleError(msg)

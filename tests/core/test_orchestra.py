@@ -628,3 +628,37 @@ def test_a_forgotten_await_is_guessed() -> None:
 
     result = run("go", "A", [A]).result
     assert "is still to be awaited; is an await missing?" in str(result.error)
+
+
+def test_a_run_says_who_it_is_and_how_it_stands() -> None:
+    async def main() -> list[str]:
+        async with bare(new_id=lambda: "r1") as orchestra:
+            handle = orchestra.start("x", "A", agents=echoing("A"))
+            said = [repr(handle)]
+            await handle.result()
+            return [*said, repr(handle)]
+
+    assert virtually(main) == ["<Run 'r1' starting>", "<Run 'r1' succeeded>"]
+
+
+def test_a_cancel_from_another_thread_is_refused_and_the_run_goes_on() -> None:
+    async def main() -> Any:
+        may_end = trio.Event()
+
+        @agent(name="Waits")
+        async def waits(prompt: Any) -> Any:
+            await may_end.wait()
+            return prompt
+
+        async with bare() as orchestra:
+            handle = orchestra.start("x", "Waits", agents=[waits])
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(LifecycleError, match=r"^Run\.cancel is called in the thread of the run; "):
+                await trio.to_thread.run_sync(handle.cancel)
+            assert handle.status == "running"
+            may_end.set()
+            result = await handle.result()
+            await trio.to_thread.run_sync(handle.cancel)
+            return result.unwrap(), handle.status
+
+    assert trio.run(main) == ("x", "succeeded")

@@ -1,5 +1,6 @@
 """What a run looks like to a type checker."""
 
+from concurrent.futures import Future
 from typing import Any, assert_type
 
 import attrs
@@ -11,6 +12,7 @@ from marsys import (
     EngineThread,
     ExecutionConfig,
     Orchestra,
+    Question,
     RecoverableError,
     RetryConfig,
     Run,
@@ -79,6 +81,14 @@ def caught(error: CriticalError | RecoverableError) -> None:
     assert_type(error.result, RunResult | None)
 
 
+def hear(future: RunFuture[Answer]) -> None:
+    assert_type(future.questions, tuple[Question, ...])
+
+
+def hear_any(future: Future[RunResult[Answer]]) -> None:
+    assert_type(future.result(), RunResult[Answer])
+
+
 def plainly() -> None:
     assert_type(Orchestra.run_sync("a task", topology), RunResult)
     assert_type(Orchestra.run_sync("a task", "A", output_type=Answer).final_response, Answer)
@@ -90,6 +100,8 @@ def plainly() -> None:
         future = engine.submit("a task", topology, Answer, context={"a": 1})
         assert_type(future, RunFuture[Answer])
         assert_type(future.result(timeout=3), RunResult[Answer])
+        future.add_done_callback(hear)
+        future.add_done_callback(hear_any)
         assert_type(engine.submit("a task", "A"), RunFuture[Any])
         assert_type(engine.run("a task", "A"), RunResult)
         assert_type(engine.run("a task", "A", Answer).unwrap().score, int)

@@ -98,6 +98,13 @@ class QueueChannel:
         return self
 
     async def __anext__(self) -> Question:
+        if trio.lowlevel.in_trio_task():
+            return await self._take()
+        from marsys_core.hosts.crossing import cross
+
+        return await cross(self._take, self._put_back)
+
+    async def _take(self) -> Question:
         # Nothing waits between a question being taken and given out: a reader that is cancelled has taken none.
         await trio.lowlevel.checkpoint()
         while True:
@@ -106,3 +113,8 @@ class QueueChannel:
                 if entry is not None and not entry.answered.is_set():
                     return entry.question
             await self._readers.park()
+
+    async def _put_back(self, question: Question) -> None:
+        """Give it to the next reader: one in asyncio was cancelled while it was on its way there."""
+        self._untaken.appendleft((question.run_id, question.request_id))
+        self._readers.unpark()

@@ -496,6 +496,51 @@ def test_code_that_does_not_say_so_fails_its_step_and_is_told_what_to_write(host
     assert text.endswith("(at branch 0, node 'A', step 1)")
 
 
+@uses_asyncio
+async def mistaken(prompt: Any) -> None:
+    await trio.sleep(0)
+
+
+class Mistaken(BaseAgent):
+    async_library = "asyncio"
+
+    async def _run(self, prompt: Any, context: Any, **kwargs: Any) -> None:
+        with trio.fail_after(1):
+            await asyncio.sleep(0)
+
+
+@tool
+@uses_asyncio
+async def mistaking() -> None:
+    """Mistake."""
+    await trio.sleep(0)
+
+
+MISTAKEN = {
+    "function": (
+        lambda: FunctionAgent(mistaken, name="A"),
+        "agent 'A' awaits Trio on an asyncio loop: trio.sleep at ",
+    ),
+    "class": (lambda: Mistaken(name="A"), "agent 'A' awaits Trio on an asyncio loop: trio.fail_after at "),
+    "tool": (
+        lambda: Agent("A", model=FakeModel([call("mistaking"), "done"]), tools=[mistaking]),
+        "tool 'mistaking' awaits Trio on an asyncio loop: trio.sleep at ",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISTAKEN)
+def test_code_that_says_asyncio_and_awaits_trio_fails_its_step_and_is_told_so(host, what):
+    make, begins = MISTAKEN[what]
+    error = ran(host, "x", "A", [make()]).error
+
+    assert type(error) is AsyncioError
+    text = str(error)
+    assert text.startswith(f"{begins}{__file__}:")
+    assert "Write no declaration of asyncio for this code, or await asyncio in it. What it raised: " in text
+    assert text.endswith("(at branch 0, node 'A', step 1)")
+
+
 def test_a_library_that_is_not_known_is_refused_before_the_run():
     class Odd(BaseAgent):
         async_library = "curio"

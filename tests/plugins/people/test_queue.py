@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -154,7 +155,7 @@ def test_an_answer_from_another_thread_is_refused_and_the_question_stays_open() 
             run = orchestra.start("x", "A -> user", agents=[asks])
             open_ = await anext(channel)
             with pytest.raises(
-                LifecycleError, match=r"^QueueChannel\.answer is called in the Trio run that asks"
+                LifecycleError, match=r"^QueueChannel\.answer is called in the thread of the run; "
             ):
                 await trio.to_thread.run_sync(channel.answer, open_.request_id, "from afar")
             assert channel.questions == (open_,)
@@ -164,3 +165,59 @@ def test_an_answer_from_another_thread_is_refused_and_the_question_stays_open() 
             return (await run.result()).unwrap()
 
     assert trio.run(main) == "from near"
+
+
+def test_an_asyncio_program_reads_the_queue() -> None:
+    async def main() -> Any:
+        channel = QueueChannel()
+        async with bare(channel=channel) as orchestra:
+            run = orchestra.start("x", "A -> user", agents=[asks])
+            async for open_ in channel:
+                channel.answer(open_, "from asyncio")
+                break
+            return (await run.result()).unwrap()
+
+    assert asyncio.run(main()) == "from asyncio"
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_an_asyncio_reader_that_is_cancelled_at_any_moment_has_taken_none(turns) -> None:
+    async def read(channel: QueueChannel) -> Question:
+        return await anext(channel)
+
+    async def main() -> Any:
+        channel = QueueChannel()
+        async with bare(channel=channel) as orchestra:
+            reader = asyncio.create_task(read(channel))
+            run = orchestra.start("x", "A -> user", agents=[asks])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            reader.cancel()
+            [taken] = await asyncio.gather(reader, return_exceptions=True)
+            if isinstance(taken, asyncio.CancelledError):
+                taken = await anext(channel)
+            assert isinstance(taken, Question)
+            channel.answer(taken, "still there")
+            return (await run.result()).unwrap()
+
+    assert asyncio.run(main()) == "still there"
+
+
+def test_a_question_that_was_put_back_goes_to_the_reader_that_waits() -> None:
+    async def main() -> Any:
+        channel = QueueChannel()
+        async with bare(channel=channel) as orchestra:
+            run = orchestra.start("x", "A -> user", agents=[asks])
+            taken = await anext(channel)
+            async with trio.open_nursery() as nursery:
+
+                @nursery.start_soon
+                async def read() -> None:
+                    assert await anext(channel) == taken
+                    channel.answer(taken, "seen again")
+
+                await trio.testing.wait_all_tasks_blocked()
+                await channel._put_back(taken)
+            return (await run.result()).unwrap()
+
+    assert virtually(main) == "seen again"
