@@ -25,7 +25,7 @@ from marsys_core.errors import Cancelled, ConfigError, LifecycleError, UnknownNa
 from marsys_core.hosts.apart import apart
 from marsys_core.hosts.crossing import hosted
 from marsys_core.hosts.home import Home
-from marsys_core.hosts.library import current_library
+from marsys_core.hosts.library import asyncio_loop, current_library
 from marsys_core.options import Agents, RunOptions, agents_by_name, checked, instance_of, usable_channel
 from marsys_core.protocols.channel import refuse_elsewhere
 
@@ -129,6 +129,8 @@ class Orchestra:
         if self._opened is not None:
             msg = "an Orchestra is opened once; make a new one"
             raise LifecycleError(msg)
+        if not _loaded and current_library() == "asyncio":
+            await _load(self.settings["plugins"])
         from marsys_core.engine.opening import open_engine
 
         self._opened = open_engine(**self.settings)
@@ -211,6 +213,8 @@ class Orchestra:
             CriticalError: A cause that no agent can mend; bad configuration is one.
             RecoverableError: A passing cause that was still there after the retries.
         """
+        if not _loaded:
+            await _load(None)
         from marsys_core.engine.shared import execute_bare
 
         request = _request(task, topology, options, output_type)
@@ -362,6 +366,33 @@ class Orchestra:
         from marsys_core.embed.orchestras import stream_in
 
         return stream_in(self, task, topology, output_type, options)
+
+
+_loaded: list[bool] = []
+"""Holds something when the engine is imported."""
+_loading: trio.lowlevel.RunVar[trio.Event | None] = trio.lowlevel.RunVar("marsys loading")
+
+
+@hosted
+async def _load(plugins: PluginSettings | None) -> None:
+    """Import the engine and find the plugins, which takes a while the first time: beside an asyncio loop, in a thread."""
+
+    def load() -> None:
+        from marsys_core.plugins import compose
+
+        compose(plugins)
+
+    if asyncio_loop() is None:
+        load()
+    elif (loading := _loading.get(None)) is not None:
+        await loading.wait()
+    else:
+        _loading.set(loading := trio.Event())
+        try:
+            await trio.to_thread.run_sync(load)
+        finally:
+            loading.set()
+    _loaded.append(True)
 
 
 @functools.cache

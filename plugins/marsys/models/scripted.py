@@ -81,7 +81,8 @@ class ScriptedModel:
             ModelError: No reply is left.
             BaseException: The script says so.
         """
-        self.history.append(request)
+        # Kept as it is now: the messages of a request are a view, which a step that fails takes back.
+        self.history.append(attrs.evolve(request, messages=list(request.messages)))
         reply = self._next(request)
         if self.delay > 0:
             await trio.sleep(self.delay)

@@ -3,6 +3,8 @@
 import asyncio
 import random
 import re
+import subprocess
+import sys
 import threading
 import time
 from contextvars import ContextVar
@@ -408,6 +410,36 @@ def test_a_thousand_runs_half_of_them_cancelled_keep_the_host_s_heart_beating(ne
     assert all(each.success for each in found if not isinstance(each, asyncio.CancelledError))
     # How late a beat is, the benchmark says; here: that the loop was never taken for the whole of the work.
     assert len(beats) > 10
+
+
+COLD = """
+import asyncio
+from marsys_core.agents import agent
+from marsys_core.orchestra import Orchestra
+
+@agent
+async def Hello(prompt):
+    return prompt
+
+async def main():
+    turns = 0
+    task = asyncio.create_task(Orchestra.run("x", "Hello"))
+    while not task.done():
+        turns += 1
+        await asyncio.sleep(0.001)
+    print(turns, (await task).final_response)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_the_loop_goes_round_while_the_first_call_imports_the_engine():
+    ran = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, timeout=60, check=True)
+    turns, answer = ran.stdout.split()
+
+    assert answer == "x"
+    assert int(turns) >= 5  # in one piece it would be two
 
 
 def test_settings_are_not_shared_between_loops():

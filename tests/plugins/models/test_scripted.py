@@ -29,7 +29,7 @@ def test_replies_come_in_order_and_requests_are_kept():
     assert several.tool_calls == (CALL, CALL)
     assert (three.text, three.model, three.usage) == ("three", "other", Usage(7, 8))
     assert one.usage == Usage(input_tokens=2, output_tokens=1, model_calls=1)
-    assert model.history == [REQUEST] * 4
+    assert [list(asked.messages) for asked in model.history] == [list(REQUEST.messages)] * 4
     assert model.remaining == 0
 
 
@@ -54,7 +54,7 @@ def test_exceptions_are_raised():
 def test_a_function_answers_the_request():
     model = ScriptedModel(lambda request: request.messages[-1].text.upper())
     assert trio.run(model.generate, REQUEST).text == "HELLO THERE"
-    assert model.history == [REQUEST]
+    assert [list(asked.messages) for asked in model.history] == [list(REQUEST.messages)]
 
 
 def test_a_function_in_the_list_answers_the_call_that_it_comes_to():
@@ -113,3 +113,16 @@ def test_a_stream_adds_up_to_the_reply():
         assert (await collect(model.stream(REQUEST))).text == ""
 
     trio.run(main)
+
+
+def test_what_it_was_asked_stays_after_a_step_that_failed():
+    model = ScriptedModel(["one"])
+
+    async def main():
+        said = [Message("user", "said")]
+        await model.generate(ModelRequest(messages=said))
+        said.clear()
+
+    trio.run(main)
+
+    assert [message.content for message in model.history[0].messages] == ["said"]
