@@ -37,6 +37,7 @@ EXAMPLE_TOOLS = [
     "nbclient>=0.10",
     "ipykernel>=6.29",
 ]
+HOSTS = ["asyncio", "uvloop", "thread"]
 KEPT_WHEELS = 5
 
 TESTED = {"MARSYS_TEST_WHEEL": "1", "PYTHONPATH": None}
@@ -110,6 +111,17 @@ def simulate(session: nox.Session) -> None:
     env = {"MARSYS_EXAMPLES": "20000", **TESTED, "MARSYS_SIMULATE": "1"}
     selected = session.posargs or ["-k", "propert or reference or cancel or simulat", "tests/core"]
     session.run("pytest", *selected, env=env)
+
+
+@nox.session(python=OLDEST)
+def hosts(session: nox.Session) -> None:
+    """Run what the engine does under every host, and its own suite as a guest of each loop and in a thread."""
+    install_wheel(session, *TEST_TOOLS)
+    env = {**TESTED, "MARSYS_SIMULATE": "1"}
+    session.run("pytest", *(session.posargs or ["tests/core/hosts", "tests/core/embed"]), env=env)
+    for host in HOSTS:
+        env = {**TESTED, "MARSYS_TEST_HOST": host}
+        session.run("pytest", *(session.posargs or ["tests/core"]), env=env)
 
 
 def install_wheel(session: nox.Session, *others: str) -> None:

@@ -17,6 +17,7 @@ from tests.sockets import WATCH, no_sockets  # noqa: F401  # the fixture is for 
 WATCH.install()
 
 BARE = os.environ.get("MARSYS_BARE") == "1"
+HOST = os.environ.get("MARSYS_TEST_HOST", "")
 
 settings.register_profile(
     "marsys",
@@ -66,3 +67,20 @@ def _nothing_leaks() -> Iterator[None]:
         pytest.fail(
             f"this test changed the environment and left it so: {', '.join(changed)}; use monkeypatch"
         )
+
+
+if HOST:
+
+    @pytest.fixture(autouse=True)
+    def _hosted(request: pytest.FixtureRequest) -> Iterator[None]:
+        """Have `trio.run` run its function as a guest of an asyncio loop, or in a thread.
+
+        What asks for Trio alone in its thread says why, in a marker `trio_alone`.
+        """
+        if request.node.get_closest_marker("trio_alone") is not None:
+            yield
+            return
+        from tests.core.hosts.standins import standing_in
+
+        with standing_in(HOST):
+            yield

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from marsys_core.hosts.guest import Guest
 
-__all__ = ["cross", "hosted"]
+__all__ = ["cross", "hosted", "uncancelled"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,6 +70,15 @@ async def cross(
     return result
 
 
+def uncancelled(error: BaseException) -> BaseException | None:
+    """Return what is left of an error without Trio's cancellations; several come in a group."""
+    if isinstance(error, trio.Cancelled):
+        return None
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(trio.Cancelled) is not None:
+        return error.split(trio.Cancelled)[1]
+    return error
+
+
 class _Call:
     """One call on its way: begun by an asyncio task, carried out by a Trio task of the same thread."""
 
@@ -99,15 +108,16 @@ class _Call:
         try:
             with self.scope:
                 self.value = await self.work()
-        except trio.Cancelled:
-            if self.scope.cancel_called:
-                self.end(None)
-                return
-            self.end(LifecycleError(self.guest.parting()))
         except BaseException as error:
-            self.end(error)
+            self._fail(uncancelled(error))
         else:
             self.end(None)
+
+    def _fail(self, error: BaseException | None) -> None:
+        """It has failed, or was cancelled: by whoever called, or with the guest."""
+        if error is None and not self.scope.cancel_called:
+            error = LifecycleError(self.guest.parting())
+        self.end(error)
 
     def end(self, error: BaseException | None) -> None:
         """It has ended, in `error` or, without one, in its value."""

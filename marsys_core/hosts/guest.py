@@ -21,12 +21,12 @@ import queue
 import signal
 import sys
 import threading
-import time
 import warnings
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from types import FrameType
 from typing import Any, Protocol
 
@@ -118,11 +118,14 @@ class Guest:
         Raises:
             LifecycleError: Another loop of this thread has one with work in it, or Trio runs here already.
         """
-        loop, found = asyncio.get_running_loop(), _here.guest
-        if found is not None:
-            if found.loop is loop:
+        loop = asyncio.get_running_loop()
+        while (found := _here.guest) is not None:
+            if found.loop is not loop:
+                found.make_room(loop)
+            elif found._closed or not found._closing:
                 return found
-            found.make_room(loop)
+            else:  # it ends, as nobody needed it any more; the next one begins then
+                await found._end_of_it()
         guest = cls(loop)
         guest._start()
         # Nothing but an async generator is told that the loop shuts down.
@@ -214,13 +217,13 @@ class Guest:
             return
         if sys.get_asyncgen_hooks() != self._hooks:
             sys.set_asyncgen_hooks(*self._hooks)  # a loop that stopped and runs again has put in its own
-        self._draining, now = True, time.monotonic()
+        self._draining, now = True, monotonic()
         end = now + _SLICE
         try:
             while not self._ticks.empty():
                 before = now
                 self._ticks.get_nowait()()
-                now = time.monotonic()
+                now = monotonic()
                 self._admit(now - before)
                 if now >= end:
                     if not self._ticks.empty():
@@ -288,9 +291,8 @@ class Guest:
         self._leave()
         cancelled: asyncio.CancelledError | None = None
         while not self.over:
-            self._waiters.append(waiter := self.loop.create_future())
             try:
-                await waiter
+                await self._end_of_it()
             except asyncio.CancelledError as error:
                 cancelled = cancelled or error
         if not self._closed and self._shutdown is not None:
@@ -298,6 +300,10 @@ class Guest:
             await self._shutdown.aclose()
         if cancelled is not None:
             raise cancelled
+
+    async def _end_of_it(self) -> None:
+        self._waiters.append(waiter := self.loop.create_future())
+        await waiter
 
     def _leave(self) -> None:
         if not self._closing:

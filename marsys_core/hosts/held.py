@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from marsys_core.hosts.crossing import cross
-from marsys_core.hosts.library import required_loop
+from marsys_core.hosts.crossing import cross, uncancelled
+from marsys_core.hosts.library import asyncio_loop, required_loop
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,11 +58,19 @@ class Held:
         try:
             await cross(self._open)
         except BaseException:
-            if not self._closed.is_set():  # it opened as the caller was cancelled, who never heard of it
-                await cross(self._close)
-            await self._release(guest)
+            try:
+                await self._leave_again()
+            finally:
+                await self._release(guest)
             raise
         return self.value
+
+    async def _leave_again(self) -> None:
+        """Close it where it opened as the caller was cancelled, who never heard of it."""
+        if not self._closed.is_set():
+            await cross(self._close)
+            if self._failure is not None:
+                raise self._failure
 
     async def exit(self, error: BaseException | None) -> bool:
         """Close it, and say whether `error`, which ends the block, goes no further.
@@ -74,6 +82,8 @@ class Held:
 
         assert self._guest is not None  # it was entered
         assert self._owner is not None
+        if self._guest.over and asyncio_loop() is not self._guest.loop:
+            return False  # the loop was closed round the block, and the task dropped: there is nothing to wait for
         cancelled: asyncio.CancelledError | None = None
         try:
             await cross(self._close)
@@ -123,12 +133,18 @@ class Held:
                 async with self.manager as self.value:
                     self._ready.set()
                     await self._leave.wait()
-        except trio.Cancelled:
-            raise
         except BaseException as error:  # raised to whoever opened it, or leaves it
-            self._failure = error
-            if self._ready.is_set() and not self._leave.is_set() and self._owner is not None:
-                self._cancelled_owner = self._owner.cancel()
+            self._failure = uncancelled(error)
+            if self._failure is None:
+                raise
+            self._tell_owner()
         finally:
             self._ready.set()
             self._closed.set()
+
+    def _tell_owner(self) -> None:
+        assert self._guest is not None  # entering has set it
+        assert self._owner is not None
+        inside = self._ready.is_set() and not self._leave.is_set()
+        if inside and not self._guest.loop.is_closed():
+            self._cancelled_owner = self._owner.cancel()

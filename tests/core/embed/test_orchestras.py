@@ -294,6 +294,7 @@ def test_a_worker_thread_runs_in_the_orchestra_that_an_asyncio_loop_opened(monke
     assert asyncio.run(main()) == "x"
 
 
+@pytest.mark.trio_alone("what is refused names Trio runs")
 def test_an_orchestra_of_a_block_is_not_awaited_elsewhere() -> None:
     async def main() -> None:
         await orchestra.execute("x", "Echo")

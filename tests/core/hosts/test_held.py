@@ -6,7 +6,7 @@ import trio
 
 from marsys_core.hosts.guest import Guest
 from marsys_core.hosts.held import Held
-from tests.core.hosts.loops import each_loop, run_on, until
+from tests.core.hosts.loops import each_loop, run_on, turns, until
 
 
 @asynccontextmanager
@@ -194,3 +194,45 @@ def test_what_is_open_as_the_loop_shuts_down_is_closed(new_loop):
     run_on(new_loop, main())
 
     assert log == ["open", "close"]
+
+
+@each_loop
+def test_cancelling_twice_while_it_opens_or_closes_lets_go_of_the_guest(new_loop):
+    async def cancelled(first, second):
+        log = []
+        task = asyncio.create_task(block(log))
+        for count in (first, second):
+            await turns(count)
+            task.cancel()
+        await asyncio.wait([task])
+        await turns()
+        assert log in ([], ["open", "close"])
+        guest = await Guest.here()
+        assert (guest.held, guest.calls) == (0, {})
+
+    async def block(log):
+        async with Block(Held(opened(log))):
+            pass
+
+    for first in range(12):
+        for second in range(6):
+            run_on(new_loop, cancelled(first, second))
+
+
+@each_loop
+def test_what_goes_wrong_closing_for_a_caller_who_never_heard_that_it_opened_is_raised(new_loop):
+    @asynccontextmanager
+    async def sticky():
+        yield
+        raise ValueError("while closing")
+
+    async def main(count):
+        task = asyncio.create_task(Held(sticky()).enter())
+        await turns(count)
+        task.cancel()
+        await asyncio.wait([task])
+        return "cancelled" if task.cancelled() else repr(task.exception())
+
+    seen = {run_on(new_loop, main(count)) for count in range(1, 5)}
+
+    assert "ValueError('while closing')" in seen

@@ -32,6 +32,7 @@ def test_asyncio_code_beside_its_guest_is_at_home():
     assert asyncio.run(main()).loop is not None
 
 
+@pytest.mark.trio_alone("it compares what is said of a Trio run and of a loop")
 def test_elsewhere_both_places_are_named():
     home = trio.run(here)
 

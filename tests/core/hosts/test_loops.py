@@ -25,6 +25,7 @@ def names() -> list[str]:
     return [thread.name for thread in threading.enumerate()]
 
 
+@pytest.mark.trio_alone("a guest uses the loop of its host")
 def test_it_starts_at_the_first_call_and_ends_with_the_last_who_holds_it():
     seen = []
 
@@ -42,6 +43,7 @@ def test_it_starts_at_the_first_call_and_ends_with_the_last_who_holds_it():
     assert seen == [False, True, False]
 
 
+@pytest.mark.trio_alone("a guest uses the loop of its host")
 def test_a_call_that_nobody_holds_it_for_has_one_for_its_own_duration():
     async def main():
         first = await on_asyncio(running_loop)
@@ -68,6 +70,7 @@ def test_a_host_keeps_its_loop():
     assert same
 
 
+@pytest.mark.trio_alone("a guest uses the loop of its host")
 def test_what_a_loop_has_open_is_closed_with_it(caplog):
     ended = []
 
@@ -114,6 +117,7 @@ def test_what_a_loop_has_open_is_closed_with_it(caplog):
     assert [name for name in names() if name.startswith(("marsys", "asyncio"))] == []
 
 
+@pytest.mark.trio_alone("a guest uses the loop of its host")
 def test_an_exit_of_a_task_that_nobody_awaits_does_not_end_the_loop(caplog):
     async def leaves():
         raise SystemExit(5)

@@ -309,6 +309,7 @@ async def _awaited(use):
     return await use()
 
 
+@pytest.mark.trio_alone("what is refused names Trio runs")
 def test_an_orchestra_of_one_trio_run_is_refused_in_another():
     left = []
 
