@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+
+import trio
 
 from marsys_core.errors import LifecycleError
 from marsys_core.hosts.library import current_library
 
-__all__ = ["in_notebook", "patience", "refuse_in_loop", "wait_through"]
+__all__ = ["heed", "in_notebook", "patience", "refuse_in_loop", "wait_through"]
 
 _NAMES = {"trio": "Trio", "asyncio": "asyncio"}
 
@@ -40,12 +43,30 @@ def refuse_in_loop(what: str, instead: dict[str, str] | str) -> None:
 
 
 def patience() -> float | None:
-    """Return for how many seconds a wait in this thread may be deaf to Ctrl-C; None where that never comes.
+    """Return for how many seconds a wait in this thread may be deaf to what ends it; None where nothing does.
 
     A signal at the very moment at which the main thread begins to wait for a lock does not end that wait, and on
-    Windows none ever does. So the main thread looks up from its waits.
+    Windows none ever does. So the main thread looks up from its waits. A worker thread of Trio's does, too: the
+    step that it works for may be cancelled.
     """
-    return 0.2 if threading.current_thread() is threading.main_thread() else None
+    deaf = threading.current_thread() is not threading.main_thread() and not _works_for_trio()
+    return None if deaf else 0.2
+
+
+def heed() -> None:
+    """Look up from a wait: in a worker thread of Trio's, raise `trio.Cancelled` where what it works for is cancelled."""
+    with suppress(RuntimeError):  # it is none of Trio's
+        trio.from_thread.check_cancelled()
+
+
+def _works_for_trio() -> bool:
+    try:
+        trio.from_thread.check_cancelled()
+    except RuntimeError:
+        return False
+    except trio.Cancelled:
+        return True
+    return True
 
 
 def wait_through(
@@ -78,4 +99,4 @@ def wait_through(
 
 def _wait(over: threading.Event) -> None:
     while not over.wait(patience()):
-        """Look up, and go on."""
+        heed()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import trio
 
-from marsys_core.embed.blocking import patience, refuse_in_loop
+from marsys_core.embed.blocking import heed, patience, refuse_in_loop
 from marsys_core.errors import LifecycleError, UnknownName
 from marsys_core.logs import get_logger
 from marsys_core.results import RunResult
@@ -159,6 +159,7 @@ class RunFuture(Future[RunResult[T]]):
             if left <= 0:
                 break
             wait([self], left)
+            heed()
         return timeout and 0.0
 
     def _refuse_to_wait(self, what: str, timeout: float | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -15,7 +16,7 @@ import attrs
 import trio
 
 from marsys_core.agents.registry import current_lease, inside_run
-from marsys_core.embed.blocking import patience, wait_through
+from marsys_core.embed.blocking import heed, patience, wait_through
 from marsys_core.embed.future import RunFuture
 from marsys_core.errors import LifecycleError
 from marsys_core.orchestra import Run, _request
@@ -53,6 +54,7 @@ def _next(events: SimpleQueue[T]) -> T:
     while True:
         with suppress(Empty):
             return events.get(timeout=patience())
+        heed()
 
 
 @attrs.define(eq=False)
@@ -195,10 +197,12 @@ class Gate:
                 await self._work(future)
             else:
                 await self._work_watched(future, future._events)
-        except trio.Cancelled:
-            if not self.keeps:  # otherwise somebody will know why, when the engine has ended
-                await self._end(future)
-            raise
+        except trio.Cancelled as raised:
+            if trio.current_effective_deadline() == -math.inf:
+                if not self.keeps:  # otherwise somebody will know why, when the engine has ended
+                    await self._end(future)
+                raise
+            error = raised  # nobody has cancelled it: its own code kept one, and raised it here
         except BaseException as raised:  # an exit, say: it belongs to the run, not to the engine of others
             error = raised
         del self.futures[future]

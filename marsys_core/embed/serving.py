@@ -109,7 +109,8 @@ class Serving:
     def stop(self) -> None:
         """Have it end: cancel what still runs, and close the orchestra. It never waits."""
         self._closing = True
-        self._thread.soon(self._stop)
+        if not self._thread.forgo():
+            self._thread.soon(self._stop)
 
     def close(self) -> None:
         """End it, and return when the thread has ended. Again, or in a forked child, this does nothing.

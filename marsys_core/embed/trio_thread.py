@@ -43,6 +43,7 @@ class TrioThread:
         self._token: trio.lowlevel.TrioToken | None = None
         self._scope = trio.CancelScope()
         self._cancelled = False
+        self._claimed: dict[str, str] = {}
         context = contextvars.copy_context()
         self.thread = threading.Thread(target=context.run, args=(self._main,), name=name, daemon=True)
 
@@ -55,13 +56,25 @@ class TrioThread:
         try:
             self.thread.start()
         except RuntimeError as error:
-            self._end(error)
+            self.forgo(error)
             raise
+
+    def forgo(self, failure: BaseException | None = None) -> bool:
+        """Have it never begin, unless it has begun, and say whether that is so; it is over, then.
+
+        Where starting it was interrupted, nobody knows how far that came: so either the thread has the call or
+        whoever forgoes it, and asking again changes nothing.
+        """
+        if self._claimed.setdefault("by", "nobody") != "nobody":
+            return False
+        self._end(failure)
+        return True
 
     def cancel(self) -> None:
         """Cancel the call, from any thread, however far it is."""
         self._cancelled = True
-        self.soon(self._scope.cancel)  # where it has not begun, it looks at the flag when it does
+        if not self.forgo():
+            self.soon(self._scope.cancel)  # where it is just beginning, it looks at the flag when it has
 
     def soon(self, function: Callable[[], object]) -> None:
         """Have `function` called in the thread, if the Trio run is there: it has begun and not ended."""
@@ -70,6 +83,8 @@ class TrioThread:
                 self._token.run_sync_soon(function)
 
     def _main(self) -> None:
+        if self._claimed.setdefault("by", "the thread") != "the thread":
+            return
         failure: BaseException | None = None
         try:
             trio.run(self._call)

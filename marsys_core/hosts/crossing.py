@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -109,7 +110,9 @@ class _Call:
             with self.scope:
                 self.value = await self.work()
         except BaseException as error:
-            self._fail(uncancelled(error))
+            # A cancellation that came from nowhere was kept by the code, and raised again: it is an error of its own.
+            stray = not self.scope.cancel_called and trio.current_effective_deadline() > -math.inf
+            self._fail(error if stray else uncancelled(error))
         else:
             self.end(None)
 

@@ -17,6 +17,7 @@ import asyncio
 import atexit
 import contextvars
 import functools
+import os
 import queue
 import signal
 import sys
@@ -91,8 +92,10 @@ class Guest:
     calls: dict[Crossing, None] = attrs.field(factory=dict)
     stays: bool = False
     over: bool = False
+    _pid: int = attrs.field(factory=os.getpid)
     _nursery: trio.Nursery | None = None
     _token: trio.lowlevel.TrioToken | None = None
+    _trio: Any = None
     _ticks: queue.SimpleQueue[Callable[[], object]] = attrs.field(factory=queue.SimpleQueue)
     _draining: bool = False
     _driven: bool = False
@@ -207,6 +210,7 @@ class Guest:
             # Whoever closes the loop runs the ticks to the end, in the loop's thread.
 
     def _post_here(self, tick: Callable[[], object]) -> None:
+        self._trio = getattr(tick, "__self__", None)
         self._ticks.put(tick)
         if not self._draining and not self._driven:
             self.loop.call_soon(self._drain)
@@ -222,7 +226,7 @@ class Guest:
         try:
             while not self._ticks.empty():
                 before = now
-                self._ticks.get_nowait()()
+                self._tick(self._ticks.get_nowait)
                 now = monotonic()
                 self._admit(now - before)
                 if now >= end:
@@ -231,6 +235,26 @@ class Guest:
                     break
         finally:
             self._draining = False
+
+    def _tick(self, take: Callable[[], Callable[[], object]]) -> None:
+        try:
+            tick = take()
+            if not self.over:  # it breaks down with one still to come from the thread that watches
+                tick()
+        except BaseException as error:
+            self._cut_short(error)
+            raise
+
+    def _cut_short(self, error: BaseException) -> None:
+        """Ctrl-C hit Trio between two of its steps: where no tick follows, end it as a crash of its own does."""
+        if not self._ticks.empty():
+            if not self._driven:
+                self.loop.call_soon(self._drain)
+        elif not self.over:
+            try:
+                self._trio.unrolled_run_gen.throw(error)
+            except BaseException as crash:
+                self._finish(crash)
 
     def _admit(self, took: float = 0.0) -> None:
         """After a tick that took so many seconds: let in what waits, less where the tick was long, more where not."""
@@ -306,13 +330,13 @@ class Guest:
         await waiter
 
     def _leave(self) -> None:
-        if not self._closing:
+        if not (self._closing or self.over):
             self._closing = True
             self._leaving.set()
 
     def end_now(self, why: str) -> None:
         """The loop runs no more: cancel what goes on and run it to its end here, blocking; in the loop's thread."""
-        if self._is_over():
+        if self._is_over() or self._pid != os.getpid():
             return
         if _here.guest is not self:
             warnings.warn(
@@ -325,7 +349,8 @@ class Guest:
         hooks = sys.get_asyncgen_hooks()
         self._leave()
         while not self._is_over():
-            self._ticks.get()()
+            tick = self._ticks.get()
+            self._tick(lambda: tick)  # noqa: B023 - it is called at once
             self._admit()
         sys.set_asyncgen_hooks(*hooks)  # Trio has put back those of the loop
         if unfinished:
@@ -340,13 +365,15 @@ class Guest:
         return self.over
 
     def _at_exit(self) -> None:
-        if not self.loop.is_running():
+        if not (self.loop.is_running() or self._driven):  # an end that Ctrl-C broke off is not begun again
             self.end_now("the interpreter ended")
 
     def _done(self, outcome: Any) -> None:
+        self._finish(getattr(outcome, "error", None))
+
+    def _finish(self, failure: BaseException | None) -> None:
         """The guest has run to its end."""
         self.over = True
-        failure = getattr(outcome, "error", None)
         for call in list(self.calls):
             call.end(failure or LifecycleError(self.parting()))
         if _here.guest is self:
@@ -363,6 +390,25 @@ class Guest:
             for waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)
+
+
+_parents: list[Guest] = []
+
+
+def _forget_parent() -> None:
+    """Begin anew in a forked child: the guest here is the parent's, and nobody watches for it any more."""
+    guest, _here.guest = _here.guest, None
+    if guest is not None:
+        # Kept for good: letting go of it would run here what its runs do to clean up, which the parent does.
+        _parents.append(guest)
+        guest.over = True
+        from trio._core import _run
+
+        vars(_run.GLOBAL_RUN_CONTEXT).clear()  # Trio runs no more in this thread
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_forget_parent)
 
 
 def _same(timer: asyncio.TimerHandle) -> asyncio.TimerHandle:

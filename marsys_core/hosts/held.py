@@ -86,7 +86,8 @@ class Held:
             return False  # the loop was closed round the block, and the task dropped: there is nothing to wait for
         cancelled: asyncio.CancelledError | None = None
         try:
-            await cross(self._close)
+            if not self._guest.over:  # the loop has shut down before, and closed it
+                await cross(self._close)
         except asyncio.CancelledError as caught:
             cancelled = caught
         finally:

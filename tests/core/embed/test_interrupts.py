@@ -153,3 +153,27 @@ def test_opening_is_cancelled(keys: Keys) -> None:
         made.start()
 
     assert (waits.ended, made.closed, made.running) == (1, True, False)
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "call", [lambda: Orchestra.run_sync("x", "Echo"), lambda: engine().start()], ids=["run_sync", "start"]
+)
+def test_a_thread_whose_start_is_interrupted_is_not_waited_for_in_vain(
+    call: Callable[[], Any], begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, threads = threading.Thread.start, []
+
+    def interrupted_start(thread: threading.Thread) -> None:
+        if thread.name.startswith("marsys") and begun:
+            start(thread)
+            threads.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted_start)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    for thread in threads:
+        thread.join(LONG)
+
+    assert ours() == []

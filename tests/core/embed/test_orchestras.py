@@ -20,7 +20,7 @@ from marsys_core.agents.pool import AgentPool
 from marsys_core.config import ExecutionConfig
 from marsys_core.errors import ConfigError, CriticalError, LifecycleError, TopologyError, UnknownName
 from marsys_core.orchestra import Orchestra
-from tests.core.embed.plain import Waits, echo, ours
+from tests.core.embed.plain import Waits, echo, engine, ours
 from tests.core.fakes import bare
 
 colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour", default="none")
@@ -106,6 +106,30 @@ def test_a_plain_step_lends_its_instance_to_the_run_that_it_waits_for() -> None:
         inner = orchestra.run_sync
         assert orchestra.run_sync(3, "Deep").final_response == "bottom"
     pool.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["run_sync", "stream", "result"])
+def test_cancelling_a_plain_step_ends_the_run_that_it_waits_for(call: str) -> None:
+    waits = Waits()
+
+    @agent
+    def Outer(prompt: Any) -> Any:
+        if call == "run_sync":
+            return Orchestra.run_sync(prompt, "Waits", agents=[waits.agent])
+        with engine(agents=[waits.agent]) as open_:
+            if call == "stream":
+                return len(list(open_.stream(prompt, "Waits")))
+            return open_.submit(prompt, "Waits").result()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Orchestra.run, "x", "Outer")
+            await trio.to_thread.run_sync(waits.wait)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert waits.ended == 1
 
 
 def test_steps_that_wait_for_runs_use_up_no_threads() -> None:

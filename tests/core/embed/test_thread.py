@@ -189,6 +189,27 @@ def test_an_exit_in_an_agent_belongs_to_its_run() -> None:
 # -- streams ---------------------------------------------------------------------------------------
 
 
+def test_a_cancellation_that_an_agent_has_kept_and_raises_again_belongs_to_its_run() -> None:
+    kept: list[trio.Cancelled] = []
+
+    async def act(prompt: Any) -> Any:
+        if kept:
+            raise kept[0]
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as error:
+                kept.append(error)
+        return "kept"
+
+    with engine(agents=[FunctionAgent(act, name="Keeps"), echo()]) as open_:
+        assert open_.run("x", "Keeps").final_response == "kept"
+        with pytest.raises(trio.Cancelled):
+            open_.run("x", "Keeps")
+        assert open_.run("x", "Echo").final_response == "x"
+
+
 def test_closing_a_stream_cancels_the_run_and_waits_for_its_end() -> None:
     waits = Waits()
     with engine(agents=[waits.agent]) as open_:

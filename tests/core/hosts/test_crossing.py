@@ -70,6 +70,27 @@ def test_an_error_comes_through_as_the_same_object(new_loop, error):
 
 
 @each_loop
+def test_a_cancellation_kept_from_elsewhere_comes_through_as_an_error_of_its_code(new_loop):
+    @hosted
+    async def work():
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as error:
+                kept.append(error)
+        raise kept[0]
+
+    async def main():
+        with pytest.raises(trio.Cancelled) as caught:
+            await work()
+        return caught.value is kept[0]
+
+    kept = []
+    assert run_on(new_loop, main())
+
+
+@each_loop
 def test_a_group_of_errors_comes_through_whole(new_loop):
     async def fail(error):
         raise error

@@ -12,6 +12,7 @@ import trio
 
 from marsys_core.errors import LifecycleError
 from marsys_core.hosts.crossing import hosted
+from marsys_core.hosts.guest import Guest
 from tests.core.hosts.loops import each_loop, our_threads, run_on, until
 
 
@@ -45,6 +46,20 @@ def test_each_loop_has_its_own_and_one_after_another_goes_well():
     first, second = asyncio.run(token()), asyncio.run(token())
 
     assert first is not second
+
+
+@each_loop
+def test_a_call_that_comes_as_the_guest_ends_with_its_last_user_gets_a_new_one(new_loop):
+    async def main():
+        guest = await Guest.here()
+        ending = asyncio.ensure_future(guest.end())
+        await asyncio.sleep(0)
+        found = await asyncio.gather(Guest.here(), Guest.here())
+        await ending
+        await token()
+        return guest.over, found[0] is guest, found[0] is found[1], found[0].over
+
+    assert run_on(new_loop, main()) == (True, False, True, False)
 
 
 @each_loop
@@ -317,6 +332,70 @@ def test_trio_breaking_down_reaches_the_calls_and_the_loop_which_gets_a_new_gues
     assert told[0]["message"] == "Trio, a guest on this loop, broke down"
     assert isinstance(told[0]["exception"], trio.TrioInternalError)
     assert log == ["began", "ended"]
+
+
+def test_ctrl_c_between_two_steps_of_trio_ends_its_calls_and_the_loop_gets_a_new_guest():
+    told, log = [], []
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        task = asyncio.create_task(forever(log))
+        await until(lambda: log)
+        guest = await Guest.here()
+        guest._ticks.put(interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            guest._drain()
+        with pytest.raises(trio.TrioInternalError):
+            await task
+        await token()
+        return guest is await Guest.here()
+
+    assert asyncio.run(main()) is False
+    assert told == ["Trio, a guest on this loop, broke down"]
+
+
+FORKS = """
+import asyncio, atexit, os, trio
+from marsys_core.hosts.crossing import hosted
+
+@hosted
+async def hello():
+    await trio.sleep(0)
+    return "hello"
+
+def in_a_child(work):
+    child = os.fork()
+    if child == 0:
+        print(work(), flush=True)
+        atexit._run_exitfuncs()
+        os._exit(7)  # its parent's loop is not to be closed here: the two share what it waits with
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+with asyncio.Runner() as runner:
+    runner.run(hello())
+    in_a_child(lambda: "nothing")
+    in_a_child(lambda: asyncio.run(hello()))
+    in_a_child(lambda: trio.run(hello))
+    print(runner.run(hello()))
+"""
+
+
+@pytest.mark.slow
+def test_a_forked_child_begins_anew_and_leaves_the_guest_of_its_parent_alone():
+    ran = subprocess.run(
+        [sys.executable, "-W", "always::ResourceWarning", "-c", FORKS],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ},
+    )
+
+    assert ran.stdout.split() == ["nothing", "7", "hello", "7", "hello", "7", "hello"]
+    assert "MARSYS" not in ran.stderr
 
 
 @pytest.mark.slow

@@ -236,3 +236,16 @@ def test_what_goes_wrong_closing_for_a_caller_who_never_heard_that_it_opened_is_
     seen = {run_on(new_loop, main(count)) for count in range(1, 5)}
 
     assert "ValueError('while closing')" in seen
+
+
+@each_loop
+def test_leaving_what_the_loop_has_closed_as_it_shut_down_starts_nothing_new(new_loop):
+    log = []
+    loop, held = new_loop(), Held(opened(log))
+    loop.run_until_complete(held.enter())
+    loop.run_until_complete(loop.shutdown_asyncgens())
+
+    assert loop.run_until_complete(held.exit(None)) is False
+    assert log == ["open", "close"]
+    assert not trio.lowlevel.in_trio_run()
+    loop.close()
