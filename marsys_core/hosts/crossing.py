@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import trio
 
-from marsys_core.errors import LifecycleError
+from marsys_core.errors import AsyncioError, LifecycleError
 from marsys_core.hosts.library import required_loop
 
 if TYPE_CHECKING:
@@ -80,6 +80,13 @@ def uncancelled(error: BaseException) -> BaseException | None:
     return error
 
 
+def _from_nowhere(error: BaseException) -> AsyncioError:
+    msg = "code that runs on Trio raised asyncio.CancelledError, and nobody had cancelled it"
+    found = AsyncioError(msg)
+    found.__cause__ = error
+    return found
+
+
 class _Call:
     """One call on its way: begun by an asyncio task, carried out by a Trio task of the same thread."""
 
@@ -118,6 +125,12 @@ class _Call:
 
     def _fail(self, error: BaseException | None) -> None:
         """It has failed, or was cancelled: by whoever called, or with the guest."""
+        import asyncio
+
+        if isinstance(
+            error, asyncio.CancelledError
+        ):  # its own code raised it: nobody has cancelled the caller
+            error = _from_nowhere(error)
         if error is None and not self.scope.cancel_called:
             error = LifecycleError(self.guest.parting())
         self.end(error)

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 import pytest
 import trio
 
-from marsys_core.errors import LifecycleError
+from marsys_core.errors import AsyncioError, LifecycleError
 from marsys_core.hosts.crossing import hosted
 from marsys_core.hosts.library import current_library
 from tests.core.hosts.loops import each_loop, run_on, until
@@ -88,6 +88,22 @@ def test_a_cancellation_kept_from_elsewhere_comes_through_as_an_error_of_its_cod
 
     kept = []
     assert run_on(new_loop, main())
+
+
+@each_loop
+def test_a_cancellation_of_asyncio_s_that_trio_code_raises_itself_is_an_error(new_loop):
+    @hosted
+    async def fail():
+        raise asyncio.CancelledError
+
+    async def main():
+        with pytest.raises(
+            AsyncioError, match="^code that runs on Trio raised asyncio.CancelledError, and nobody had"
+        ):
+            await fail()
+        return asyncio.current_task().cancelling()
+
+    assert run_on(new_loop, main()) == 0
 
 
 @each_loop
