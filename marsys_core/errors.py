@@ -7,6 +7,7 @@
             . SettingsError    a plugin's own section
             . PluginError      a plugin that was asked for and cannot be had
             . UnknownName      a name that nothing provides, with the nearest ones
+        - FormatError          an entry of a journal that cannot be read; `.run_id`, `.seq`, `.path`
         - GuardRefused         a guard said no, or broke
     + RecoverableError         it may go well next time: network, overload, rate limit
     + RunError                 how an agent's work ended; found in `RunResult.error`
@@ -65,6 +66,7 @@ __all__ = [
     "ConvergenceError",
     "CriticalError",
     "ErrorClass",
+    "FormatError",
     "GuardRefused",
     "InternalError",
     "JoinTimeout",
@@ -227,6 +229,35 @@ class UnknownName(ConfigError):
     def asked_by(self, who: str) -> UnknownName:
         """Return the same error with who gave the name, for example ``"agent 'Writer'"``."""
         return UnknownName(self.kind, self.name, self.known, f"{self.hint} ({who})".strip())
+
+
+class FormatError(CriticalError):
+    """An entry of a journal that cannot be read, or not be written.
+
+    Args:
+        message: What is wrong, and where.
+        run_id: Whose journal it is.
+        seq: The place of the entry there; -1 where it has none.
+        kind: Which event it was to be.
+        path: The place within the entry, ``$`` being all of it.
+        expected: What would have been right.
+        found: What is there, shortened.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        run_id: str = "",
+        seq: int = -1,
+        kind: str = "",
+        path: str = "$",
+        expected: str = "",
+        found: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.run_id, self.seq, self.kind = run_id, seq, kind
+        self.path, self.expected, self.found = path, expected, found
 
 
 class GuardRefused(CriticalError):

@@ -43,6 +43,7 @@ ROOMS = {
     "shapes": {"errors", "messages", "values", "tools"},
     "results": {"errors", "messages", "values", "shapes"},
     "journal": {"errors", "config", *PURE},
+    "format": {"errors", *PURE},
     "orchestrator": {"errors", "config", "questions", *PURE},
     "context": {"errors", "messages", "protocols"},
     "hookspecs": {"errors", "protocols"},
