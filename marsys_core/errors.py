@@ -9,6 +9,9 @@
             . UnknownName      a name that nothing provides, with the nearest ones
         - FormatError          an entry of a journal that cannot be read; `.run_id`, `.seq`, `.path`
         - GuardRefused         a guard said no, or broke
+        - StoreError           runs that cannot be kept or read: a full disk, a wrong file; `.path`
+            . RunHeld          somebody else has the run; `.run_id`, `.holder`, `.host`, `.pid`, `.since`
+            . StoreDamaged     what is read is not what was written; `.run_id`, `.seq`, `.entries` before it
     + RecoverableError         it may go well next time: network, overload, rate limit
     + RunError                 how an agent's work ended; found in `RunResult.error`
         - AgentError           an agent's own code raised, or it said `Fail`
@@ -85,11 +88,14 @@ __all__ = [
     "RuleError",
     "RuleStopped",
     "RunError",
+    "RunHeld",
     "RunTimeout",
     "SettingsError",
     "StateConflict",
     "StateError",
     "StepTimeout",
+    "StoreDamaged",
+    "StoreError",
     "Timeout",
     "ToolError",
     "ToolTimeout",
@@ -262,6 +268,71 @@ class FormatError(CriticalError):
 
 class GuardRefused(CriticalError):
     """A guard refused the input, or raised, which counts as a refusal."""
+
+
+class StoreError(CriticalError):
+    """A store of runs cannot keep or read something: a full disk, no permission, a file of another kind.
+
+    Args:
+        message: What could not be done, and what to do.
+        path: The file or the address of the store.
+    """
+
+    def __init__(self, message: str = "", path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class RunHeld(StoreError):
+    """A run is written by one holder at a time, and somebody else has it.
+
+    Args:
+        message: Who has it.
+        path: The file or the address of the store.
+        run_id: The run.
+        holder: What the holder calls itself.
+        host: The machine it is on.
+        pid: Its process there.
+        since: When it took the run, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        path: str = "",
+        *,
+        run_id: str = "",
+        holder: str = "",
+        host: str = "",
+        pid: int = 0,
+        since: float = 0.0,
+    ) -> None:
+        super().__init__(message, path)
+        self.run_id, self.holder, self.host, self.pid, self.since = run_id, holder, host, pid, since
+
+
+class StoreDamaged(StoreError):
+    """What is read from a store is not what was written.
+
+    Args:
+        message: What was found, and what can still be read.
+        path: The file or the address of the store.
+        run_id: The run it is in, where that is known.
+        seq: The first entry of the run that cannot be read, where that is known.
+        entries: The entries before it.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        path: str = "",
+        *,
+        run_id: str = "",
+        seq: int | None = None,
+        entries: Sequence[Any] = (),
+    ) -> None:
+        super().__init__(message, path)
+        self.run_id, self.seq, self.entries = run_id, seq, tuple(entries)
 
 
 class RunError(MarsysError):

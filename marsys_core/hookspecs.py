@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from marsys_core.protocols.middleware import Middleware
     from marsys_core.protocols.rule import RuleType
     from marsys_core.protocols.schema import SchemaChecker
+    from marsys_core.protocols.store import Store
     from marsys_core.tools import Tool
     from marsys_core.topology import Pattern
 
@@ -50,6 +51,7 @@ __all__ = [
     "marsys_expressions",
     "marsys_guards",
     "marsys_health_checks",
+    "marsys_journals",
     "marsys_memory",
     "marsys_middleware",
     "marsys_models",
@@ -182,6 +184,30 @@ def marsys_caches(settings: Any) -> Iterable[Provider[Cache]]:  # type: ignore[e
                 return [Provider("memory", open_memory_cache, settings=CacheSettings)]
 
     .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def marsys_journals(settings: Any) -> Iterable[Provider[Store]]:  # type: ignore[empty-body]
+    """Offer stores, which keep what happened in runs, so that another process can go on with them.
+
+    Args:
+        settings: The plugin's own section of the configuration.
+
+    Each provider joins the table of journals under its name, and is opened when the engine is told to use it.
+
+    Called once, when a composition is made.
+
+    If an implementation raises, its plugin is dropped with everything it declared, and its record says why.
+
+    Example:
+        ::
+
+            @hookimpl
+            def marsys_journals():
+                return [Provider("sqlite", open_sqlite, settings=StorageSettings)]
+
+    .. versionadded:: 0.2
     """
 
 

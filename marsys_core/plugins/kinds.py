@@ -65,6 +65,7 @@ _ALL = (
     Kind(name="memory", hook="marsys_memory", providers=True),
     Kind(name="topology", hook="marsys_topologies", plain=("build",), called="pattern"),
     Kind(name="cache", hook="marsys_caches", providers=True),
+    Kind(name="journal", hook="marsys_journals", providers=True),
     Kind(name="channel", hook="marsys_channels", providers=True),
     Kind(name="guard", hook="marsys_guards", providers=True),
     Kind(name="schema checker", hook="marsys_schema_checkers", providers=True),

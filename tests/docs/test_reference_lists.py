@@ -19,6 +19,7 @@ from marsys.models.plugin import ExtractiveSettings, ScriptedSettings
 from marsys.people import QueueChannel
 from marsys.search.plugin import SearchSettings
 from marsys.security.plugin import InputSizeSettings
+from marsys.storage.plugin import StorageSettings
 from marsys_core import actions, events
 from marsys_core.agents import Agent, BaseAgent, FunctionAgent, Team
 from marsys_core.agents.agent import RESERVED
@@ -48,6 +49,7 @@ SETTINGS = {
     "cache": [CacheSettings],
     "expressions": [ExpressionSettings],
     "security": [InputSizeSettings],
+    "storage": [StorageSettings],
 }
 
 

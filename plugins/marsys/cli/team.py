@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedTeam", "load_team", "team_from"]
 
 _KEYS = ("team", "name", "description", "agents", "topology", "limits", "plugins")
-_PLACES = ("database", "directory", "folder")
+_PLACES = ("database", "directory", "folder", "path")
 _CONFIG = "$.execution_config"
 
 

@@ -1,0 +1,300 @@
+"""Stores of runs: where what happened is kept, so that it outlives the process.
+
+A store takes what happened as text and never reads it. A run is written by one holder at a time, under a
+lease; anybody may read what is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import attrs
+
+__all__ = ["STATUSES", "Damage", "Entry", "RunInfo", "RunLog", "Store", "StoreReport"]
+
+
+STATUSES = ("running", "paused", "waiting", "succeeded", "failed", "cancelled")
+"""What a run may be, as it is written. One that is running without a holder is shown as ``interrupted``."""
+
+
+@attrs.frozen
+class Entry:
+    """One thing that happened in a run, as a store keeps it.
+
+    Args:
+        seq: Its place in the run's log: 0, 1, 2 and so on, without gaps.
+        branch: The branch it happened in; ``""`` is the run itself.
+        n: Its place in the branch.
+        cause: The branch and the place there of what led to it.
+        kind: What happened, for example ``"StepFinished"``.
+        time: Seconds since the run started.
+        data: The rest, as JSON text.
+    """
+
+    seq: int
+    branch: str
+    n: int
+    cause: tuple[str, int]
+    kind: str
+    time: float
+    data: str
+
+
+@attrs.frozen(kw_only=True)
+class RunInfo:
+    """What a store tells about a run without reading its log.
+
+    Args:
+        run_id: The run.
+        session_id: The session it belongs to.
+        status: One of `STATUSES`, or ``interrupted``: it is running, and nobody has it any more.
+        task: The beginning of its task, to show to a person.
+        fingerprint: What the run was made of, as JSON text.
+        created: When it was created, in seconds since 1970; 0 lets the store say.
+        updated: When its status was last written, likewise.
+        steps: How many steps it has taken.
+        error: How it failed; ``""`` where it has not.
+        parent: The run that it is nested in, or ``""``.
+        forked_from: The run that it was forked from, and the `seq` of the last entry they share; or None.
+        format: The version of the format of its entries' data.
+        holder: Who has it now, in words; ``""`` where nobody has.
+
+    Raises:
+        ValueError: There is no such status.
+    """
+
+    run_id: str
+    session_id: str = ""
+    status: str = attrs.field(default="running", validator=attrs.validators.in_((*STATUSES, "interrupted")))
+    task: str = ""
+    fingerprint: str = "{}"
+    created: float = 0.0
+    updated: float = 0.0
+    steps: int = 0
+    error: str = ""
+    parent: str = ""
+    forked_from: tuple[str, int] | None = None
+    format: int = 1
+    holder: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Damage:
+    """Something in a store that is not as it was written.
+
+    Args:
+        run_id: The run it is in; ``""`` where it is the store's own or cannot be told.
+        seq: The first entry of the run that cannot be read, or None.
+        what: What was found.
+    """
+
+    what: str
+    run_id: str = ""
+    seq: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class StoreReport:
+    """What a look at everything in a store has found.
+
+    Args:
+        runs: How many runs can be read in full.
+        entries: How many entries can be read, over all runs.
+        blobs: How many large values can be read.
+        damage: What cannot; empty where all is well.
+    """
+
+    runs: int
+    entries: int
+    blobs: int
+    damage: tuple[Damage, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is as it was written."""
+        return not self.damage
+
+
+class RunLog(Protocol):
+    """The log of one run, held by whoever created or took it. Used by one task or several of one loop."""
+
+    @property
+    def run_id(self) -> str:
+        """The run it is the log of."""
+        ...
+
+    @property
+    def next_seq(self) -> int:
+        """The `seq` that the next entry has to have."""
+        ...
+
+    def append(self, entry: Entry) -> None:
+        """Take `entry`; never waits and never fails for want of room on a disk.
+
+        Raises:
+            ValueError: Its `seq` is not the next one, or it holds text that UTF-8 does not have.
+            LifecycleError: The log was released.
+        """
+        ...
+
+    def put(self, sha256: str, data: bytes) -> None:
+        """Keep `data` under its hash, once in the whole store; never waits.
+
+        Put it before the entry that refers to it. It is kept as long as a run that put it.
+        """
+        ...
+
+    def update(
+        self, *, status: str | None = None, steps: int | None = None, error: str | None = None
+    ) -> None:
+        """Change what the store tells about the run, with the next commit; never waits.
+
+        Raises:
+            ValueError: There is no such status.
+        """
+        ...
+
+    async def commit(self) -> None:
+        """Return when everything that was appended, put and updated before is kept as the store promises.
+
+        When it is cancelled, what was appended is written all the same, at some time.
+
+        Raises:
+            StoreError: It could not be written. It is tried again with the next commit.
+            RunHeld: Somebody else took the run over; nothing more of this log will be written.
+        """
+        ...
+
+    async def release(self) -> None:
+        """Commit, and give the run back. To do it again does nothing.
+
+        Raises:
+            StoreError: Something could not be written; the run is still held.
+        """
+        ...
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Keeps runs: a few facts about each, its log, and the large values that it refers to.
+
+    All methods may be called by many tasks at once. A method that is cancelled has taken effect whole or
+    not at all.
+    """
+
+    async def create(self, info: RunInfo, holder: str = "") -> RunLog:
+        """Begin a run and hold it.
+
+        Args:
+            info: What is known of it; `holder` there is not looked at.
+            holder: Who will have it, for messages to others.
+
+        Raises:
+            StoreError: There is a run with this id.
+        """
+        ...
+
+    async def take(self, run_id: str, holder: str = "") -> RunLog:
+        """Hold a run that is there already, to go on with it.
+
+        Raises:
+            UnknownName: There is no such run.
+            RunHeld: Somebody has it, who is alive.
+        """
+        ...
+
+    async def info(self, run_id: str) -> RunInfo:
+        """Return what is known about a run.
+
+        Raises:
+            UnknownName: There is no such run.
+        """
+        ...
+
+    async def runs(
+        self,
+        *,
+        status: Iterable[str] = (),
+        session_id: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Sequence[RunInfo]:
+        """Return runs, the one that came into the store last first.
+
+        Args:
+            status: Only those with one of these; all where it is empty.
+            session_id: Only those of this session.
+            limit: How many at most.
+            before: Only those that came before this run: the last one of the page before.
+
+        Raises:
+            UnknownName: There is no run called `before`.
+        """
+        ...
+
+    async def entries(self, run_id: str, start: int = 0, stop: int | None = None) -> Sequence[Entry]:
+        """Return what is committed of a run's log, from `seq` `start` on and before `stop`.
+
+        Raises:
+            UnknownName: There is no such run.
+            StoreDamaged: An entry is not as it was written; `entries` of the error are those before it.
+        """
+        ...
+
+    async def blobs(self, run_id: str) -> Mapping[str, bytes]:
+        """Return all large values of a run by their hashes.
+
+        Raises:
+            UnknownName: There is no such run.
+            StoreDamaged: One is not as it was written.
+        """
+        ...
+
+    async def blob(self, sha256: str) -> bytes:
+        """Return a large value.
+
+        Raises:
+            KeyError: The store does not have it.
+            StoreDamaged: It is not as it was written.
+        """
+        ...
+
+    async def remove(self, run_ids: Iterable[str]) -> None:
+        """Forget runs, and the large values that no other run has put.
+
+        Raises:
+            UnknownName: There is no such run; then nothing is removed.
+            RunHeld: Somebody has one of them; then nothing is removed.
+        """
+        ...
+
+    async def expire(self, older_than_seconds: float) -> int:
+        """Remove the runs that ended longer ago, and return how many: succeeded, failed or cancelled."""
+        ...
+
+    async def vacuum(self) -> None:
+        """Give back the room that removed runs took."""
+        ...
+
+    async def export(self, run_id: str, path: Path | str) -> None:
+        """Write a run, with all it refers to, into one file of JSON Lines.
+
+        Raises:
+            UnknownName: There is no such run.
+            StoreDamaged: It cannot be read in full; then no file is written.
+        """
+        ...
+
+    async def import_(self, path: Path | str) -> str:
+        """Take a run from a file that `export` wrote, and return its id.
+
+        Raises:
+            StoreError: The run is there already, or the file is not whole; then nothing is taken.
+        """
+        ...
+
+    async def check(self) -> StoreReport:
+        """Read everything and say what is not as it was written."""
+        ...

@@ -1,0 +1,120 @@
+"""The tables and views of the file, and how an older file is brought up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+__all__ = ["APPLICATION", "MIGRATIONS", "VERSION"]
+
+APPLICATION = 0x4D525359
+"""What SQLite's `application_id` says in a file of ours."""
+
+# Columns that hold often nothing come last. The key of an entry is its run and its place there in one number:
+# the table needs no other index, the entries of a run lie together, and a row of a few kilobytes still fits
+# into one page, which it would not in a table WITHOUT ROWID.
+_TABLES = (
+    """
+CREATE TABLE runs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  run_id TEXT NOT NULL UNIQUE,
+  session_id TEXT NOT NULL,
+  status TEXT NOT NULL,
+  task TEXT NOT NULL,
+  steps INTEGER NOT NULL,
+  error TEXT NOT NULL,
+  created REAL NOT NULL,
+  updated REAL NOT NULL,
+  format INTEGER NOT NULL,
+  fingerprint TEXT NOT NULL,
+  parent TEXT NOT NULL,
+  forked_from TEXT,
+  forked_seq INTEGER,
+  holder TEXT,
+  held_as TEXT NOT NULL DEFAULT '',
+  held_since REAL
+)""",
+    "CREATE INDEX runs_of_a_session ON runs (session_id) WHERE session_id <> ''",
+    "CREATE INDEX held_runs ON runs (holder) WHERE holder IS NOT NULL",
+    """
+CREATE TABLE holders (
+  token TEXT PRIMARY KEY,
+  host TEXT NOT NULL,
+  place TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  started TEXT NOT NULL,
+  seen REAL NOT NULL
+) WITHOUT ROWID""",
+    """
+CREATE TABLE entries (
+  id INTEGER PRIMARY KEY,
+  run INTEGER AS (id >> 32),
+  seq INTEGER AS (id & 4294967295),
+  branch TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  time REAL NOT NULL,
+  cause_branch TEXT,
+  cause_n INTEGER NOT NULL,
+  data TEXT NOT NULL,
+  crc INTEGER NOT NULL
+)""",
+    "CREATE TABLE blobs (id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, data NOT NULL)",
+    """
+CREATE TABLE blob_refs (
+  run INTEGER NOT NULL,
+  blob INTEGER NOT NULL,
+  PRIMARY KEY (run, blob)
+) WITHOUT ROWID""",
+)
+
+# Views are for people: what is in the data is looked up by name, and is NULL where the data has no such name.
+_OF_A_RUN = "FROM entries e JOIN runs r ON r.id = e.run WHERE e.kind"
+_VIEWS = {
+    "run_list": """
+SELECT r.run_id, r.session_id, r.status, r.task, r.steps, r.error,
+  datetime(r.created, 'unixepoch') AS created, datetime(r.updated, 'unixepoch') AS updated,
+  (SELECT count(*) FROM entries e WHERE e.id >= r.id << 32 AND e.id < (r.id + 1) << 32) AS entries,
+  r.parent, r.forked_from, r.held_as, h.host AS held_on, h.pid AS held_by_process
+FROM runs r LEFT JOIN holders h ON h.token = r.holder ORDER BY r.id DESC""",
+    "steps": f"""
+SELECT r.run_id, e.seq, e.time, e.branch, json_extract(e.data, '$.node') AS node, e.kind,
+  json_extract(e.data, '$.step') AS step, json_extract(e.data, '$.action') AS action,
+  json_extract(e.data, '$.duration') AS duration, json_extract(e.data, '$.error') AS error
+{_OF_A_RUN} IN ('StepStarted', 'StepFinished', 'StepFailed', 'StepRetried', 'StepSteered')""",
+    "messages": """
+SELECT r.run_id, e.seq, e.branch, json_extract(e.data, '$.node') AS node,
+  json_extract(m.value, '$.role') AS role, json_extract(m.value, '$.content') AS content,
+  json_extract(m.value, '$.tool_calls') AS tool_calls, m.value AS message
+FROM entries e JOIN runs r ON r.id = e.run, json_each(e.data, '$.messages') m WHERE e.kind = 'StepFinished'""",
+    "model_calls": f"""
+SELECT r.run_id, e.seq, e.time, e.branch, json_extract(e.data, '$.node') AS node, e.kind,
+  json_extract(e.data, '$.model') AS model, json_extract(e.data, '$.content') AS content,
+  json_extract(e.data, '$.tool_calls') AS tool_calls, json_extract(e.data, '$.usage') AS usage,
+  json_extract(e.data, '$.duration') AS duration, json_extract(e.data, '$.error') AS error
+{_OF_A_RUN} IN ('ModelCalled', 'ModelReplied', 'ModelFailed')""",
+    "tool_calls": f"""
+SELECT r.run_id, e.seq, e.time, e.branch, json_extract(e.data, '$.node') AS node, e.kind,
+  json_extract(e.data, '$.tool') AS tool, json_extract(e.data, '$.call_id') AS call_id,
+  json_extract(e.data, '$.arguments') AS arguments, json_extract(e.data, '$.result') AS result,
+  json_extract(e.data, '$.duration') AS duration, json_extract(e.data, '$.error') AS error
+{_OF_A_RUN} IN ('ToolStarted', 'ToolFinished', 'ToolFailed')""",
+}
+
+
+def _first(database: Database) -> None:
+    for statement in _TABLES:
+        database.execute(statement)
+    for name, select in _VIEWS.items():
+        database.create_view(name, select.strip())
+    database.execute(f"PRAGMA application_id = {APPLICATION}")
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first,)
+"""What brings a file from each version to the next, from the empty one on; never changed once released."""
+
+VERSION = len(MIGRATIONS)
+"""The version of the tables that this code reads and writes."""

@@ -1,0 +1,503 @@
+"""What every store of runs does. A test of a store subclasses `StoreContract` and says how to open one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from marsys_core.errors import LifecycleError, RunHeld, StoreError, UnknownName
+from marsys_core.protocols.store import Entry, RunInfo, Store
+
+
+def entry(seq: int, text: str = "", *, branch: str = "0", kind: str = "StepFinished") -> Entry:
+    return Entry(seq, branch, seq, (branch, seq - 1), kind, seq / 8, json.dumps({"text": text or f"t{seq}"}))
+
+
+def hashed(data: bytes) -> tuple[str, bytes]:
+    return hashlib.sha256(data).hexdigest(), data
+
+
+class Clock:
+    """Seconds since 1970 that pass when told to."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class StoreContract:
+    """The behaviour of `marsys_core.protocols.store.Store`."""
+
+    def opened(self, place: Any, clock: Clock) -> AbstractAsyncContextManager[Store]:
+        """Return an open store at `place`, a folder that is the test's own."""
+        raise NotImplementedError
+
+    def run(self, tmp_path, main, clock=None):
+        async def opened() -> Any:
+            async with self.opened(tmp_path, clock or Clock()) as store:
+                return await main(store)
+
+        return trio.run(opened)
+
+    def test_it_is_a_store(self, tmp_path):
+        async def main(store):
+            assert isinstance(store, Store)
+
+        self.run(tmp_path, main)
+
+    def test_what_is_committed_is_read_as_it_was_appended(self, tmp_path):
+        wanted = [
+            Entry(0, "", 0, ("", -1), "RunStarted", 0.0, "{}"),
+            Entry(1, "0.1", 0, ("", 0), "Ünï", 0.1 + 0.2, '{"a": "\\u0000 \\ud800 é 漢 😀"}'),
+            Entry(2, "0.1", 1, ("0.1", 0), "X", 1e-300, "[" + "1," * 5000 + "2]"),
+        ]
+
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r"))
+            for each in wanted:
+                log.append(each)
+            await log.commit()
+            assert list(await store.entries("r")) == wanted
+            assert list(await store.entries("r", 1)) == wanted[1:]
+            assert list(await store.entries("r", 1, 2)) == wanted[1:2]
+            assert list(await store.entries("r", 3)) == list(await store.entries("r", 2, 1)) == []
+
+        self.run(tmp_path, main)
+
+    def test_another_opening_reads_what_was_committed(self, tmp_path):
+        async def write(store):
+            log = await store.create(RunInfo(run_id="r", session_id="s", task="Why?"))
+            log.append(entry(0))
+            log.put(*hashed(b"large"))
+            log.update(status="waiting", steps=3)
+            await log.release()
+
+        async def read(store):
+            assert [each.seq for each in await store.entries("r")] == [0]
+            info = await store.info("r")
+            assert (info.session_id, info.task, info.status, info.steps) == ("s", "Why?", "waiting", 3)
+            assert await store.blobs("r") == dict([hashed(b"large")])
+
+        self.run(tmp_path, write)
+        self.run(tmp_path, read)
+
+    def test_everything_known_of_a_run_comes_back(self, tmp_path):
+        info = RunInfo(
+            run_id="r",
+            session_id="s",
+            status="paused",
+            task="t",
+            fingerprint='{"a":1}',
+            created=5.0,
+            updated=6.0,
+            steps=7,
+            error="e",
+            parent="p",
+            forked_from=("f", 8),
+            format=9,
+        )
+
+        async def main(store):
+            log = await store.create(info)
+            await log.release()
+            assert await store.info("r") == info
+
+        self.run(tmp_path, main)
+
+    def test_times_are_the_stores_where_none_are_given(self, tmp_path):
+        clock = Clock(50.0)
+
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r"))
+            clock.now = 60.0
+            log.update(error="broken")
+            await log.commit()
+            info = await store.info("r")
+            assert (info.created, info.updated, info.error) == (50.0, 60.0, "broken")
+
+        self.run(tmp_path, main, clock)
+
+    @pytest.mark.parametrize("seq", [-1, 0, 2])
+    def test_an_entry_that_is_not_the_next_is_refused(self, tmp_path, seq):
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r"))
+            log.append(entry(0))
+            with pytest.raises(ValueError, match=rf"^the next entry of run 'r' has seq 1, not {seq}$"):
+                log.append(entry(seq))
+            log.append(entry(1))
+            await log.commit()
+            assert len(await store.entries("r")) == 2
+
+        self.run(tmp_path, main)
+
+    def test_text_that_utf_8_does_not_have_is_refused_at_once(self, tmp_path):
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r"))
+            with pytest.raises(UnicodeEncodeError):
+                log.append(attrs.evolve(entry(0), data='"\ud800"'))
+            log.append(entry(0))
+            await log.commit()
+
+        self.run(tmp_path, main)
+
+    def test_a_status_that_there_is_not_is_refused(self, tmp_path):
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r"))
+            for status in ("done", "interrupted"):
+                with pytest.raises(
+                    ValueError, match=rf"^the status of a run is one of running, .*, not '{status}'$"
+                ):
+                    log.update(status=status)
+            with pytest.raises(ValueError, match="'status' must be in"):
+                RunInfo(run_id="r", status="done")
+
+        self.run(tmp_path, main)
+
+    def test_large_values_are_kept_once_for_all_runs(self, tmp_path):
+        async def main(store):
+            text, raw = hashed(b"x" * 100_000), hashed(bytes(range(256)))
+            for name in "ab":
+                log = await store.create(RunInfo(run_id=name))
+                log.put(*text)
+                log.put(*text)
+                log.put(*raw)
+                await log.release()
+            assert await store.blobs("a") == await store.blobs("b") == dict([text, raw])
+            assert await store.blob(raw[0]) == raw[1]
+            assert (await store.check()).blobs == 2
+            await store.remove(["a"])
+            assert await store.blobs("b") == dict([text, raw])
+            await store.remove(["b"])
+            with pytest.raises(KeyError, match=text[0]):
+                await store.blob(text[0])
+
+        self.run(tmp_path, main)
+
+    def test_a_run_is_created_once(self, tmp_path):
+        async def main(store):
+            await store.create(RunInfo(run_id="r"))
+            with pytest.raises(
+                StoreError, match=r"^there is a run 'r' already; take it to go on with it, or give"
+            ):
+                await store.create(RunInfo(run_id="r"))
+
+        self.run(tmp_path, main)
+
+    def test_a_run_that_is_not_there_is_named_with_those_that_are(self, tmp_path):
+        async def main(store):
+            await (await store.create(RunInfo(run_id="run-1"))).release()
+            for ask in (store.take, store.info, store.entries, store.blobs):
+                with pytest.raises(
+                    UnknownName,
+                    match=r"^no run is called 'run-2'; there are: run-1\. Did you mean 'run-1'\?$",
+                ):
+                    await ask("run-2")
+            with pytest.raises(UnknownName):
+                await store.remove(["run-1", "run-2"])
+            assert len(await store.runs()) == 1
+
+        self.run(tmp_path, main)
+
+    def test_a_run_that_is_held_is_refused_and_its_holder_named(self, tmp_path):
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r"), "first")
+            async with self.opened(tmp_path, Clock()) as other:
+                for each in (store, other):
+                    with pytest.raises(
+                        RunHeld, match=r"^run 'r' is held by 'first', process \d+ on .+, since 1970-01-12"
+                    ) as told:
+                        await each.take("r", "second")
+                    assert (told.value.holder, told.value.run_id) == ("first", "r")
+                    assert told.value.since == 1_000_000.0
+                    assert told.value.pid
+                    assert told.value.host
+                    with pytest.raises(RunHeld):
+                        await each.remove(["r"])
+                    assert (await each.info("r")).holder.startswith("first, process ")
+                await log.release()
+                taken = await other.take("r", "second")
+                assert (await store.info("r")).holder.startswith("second, ")
+                await taken.release()
+            assert (await store.info("r")).holder == ""
+
+        self.run(tmp_path, main)
+
+    def test_a_run_that_is_taken_goes_on_where_its_log_ended(self, tmp_path):
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r"))
+            log.append(entry(0))
+            log.append(entry(1))
+            await log.release()
+            log = await store.take("r")
+            assert (log.run_id, log.next_seq) == ("r", 2)
+            log.append(entry(2))
+            await log.commit()
+            assert [each.seq for each in await store.entries("r")] == [0, 1, 2]
+
+        self.run(tmp_path, main)
+
+    def test_a_log_that_was_released_takes_nothing_more(self, tmp_path):
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r"))
+            await log.release()
+            await log.release()
+            await log.commit()
+            for use in (lambda: log.append(entry(0)), lambda: log.put("", b""), lambda: log.update(steps=1)):
+                with pytest.raises(LifecycleError, match=r"^the log of run 'r' was released; take the run"):
+                    use()
+
+        self.run(tmp_path, main)
+
+    def test_a_running_run_without_a_holder_is_interrupted(self, tmp_path):
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r"))
+            await (await store.create(RunInfo(run_id="w", status="waiting"))).release()
+            assert (await store.info("r")).status == "running"
+            assert await store.runs(status=["interrupted"]) == []
+            await log.release()
+            assert (await store.info("r")).status == "interrupted"
+            assert [each.run_id for each in await store.runs(status=["interrupted"])] == ["r"]
+            assert await store.runs(status=["running"]) == []
+            assert (await store.info("w")).status == "waiting"
+
+        self.run(tmp_path, main)
+
+    def test_runs_are_listed_newest_first_in_pages(self, tmp_path):
+        async def main(store):
+            for number in range(7):
+                info = RunInfo(run_id=f"r{number}", session_id=f"s{number % 2}", status="succeeded")
+                await (await store.create(info)).release()
+
+            async def listed(**wanted):
+                return [each.run_id for each in await store.runs(**wanted)]
+
+            assert await listed() == ["r6", "r5", "r4", "r3", "r2", "r1", "r0"]
+            assert await listed(limit=2) == ["r6", "r5"]
+            assert await listed(limit=2, before="r5") == ["r4", "r3"]
+            assert await listed(session_id="s1") == ["r5", "r3", "r1"]
+            assert await listed(session_id="s1", before="r3", status=["succeeded", "failed"]) == ["r1"]
+            assert await listed(status=["failed"]) == await listed(session_id="") == []
+            with pytest.raises(UnknownName):
+                await listed(before="r9")
+            with pytest.raises(ValueError, match="^limit is how many runs are listed at most, and not -1$"):
+                await listed(limit=-1)
+
+        self.run(tmp_path, main)
+
+    def test_runs_that_ended_long_ago_expire(self, tmp_path):
+        clock = Clock()
+
+        async def main(store):
+            for status in ("running", "paused", "waiting", "succeeded", "failed", "cancelled"):
+                log = await store.create(RunInfo(run_id=status, status=status))
+                log.append(entry(0))
+                log.put(*hashed(status.encode()))
+                await log.release()
+            held = await store.create(RunInfo(run_id="held", status="succeeded"))
+            clock.now += 100
+            await (await store.create(RunInfo(run_id="new", status="succeeded"))).release()
+            assert await store.expire(100) == 0
+            assert await store.expire(99) == 3
+            assert {each.run_id for each in await store.runs()} == {
+                "running",
+                "paused",
+                "waiting",
+                "held",
+                "new",
+            }
+            assert (await store.check()).blobs == 3
+            await held.release()
+            assert await store.expire(99) == 1
+            await store.vacuum()
+            assert (await store.check()).ok
+
+        self.run(tmp_path, main, clock)
+
+    def test_a_run_goes_from_one_store_to_another_as_a_file(self, tmp_path):
+        clock = Clock()
+        (tmp_path / "other").mkdir()
+        file = tmp_path / "run.jsonl"
+
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r", session_id="s", forked_from=("a", 1)))
+            for seq in range(3):
+                log.append(entry(seq, "é\u2028\x85 \n" * 100))
+            log.put(*hashed(b"text"))
+            log.put(*hashed(b"\xff"))
+            await log.commit()
+            await store.export("r", file)
+            with pytest.raises(StoreError, match="^there is a run 'r' already"):
+                await store.import_(file)
+            async with self.opened(tmp_path / "other", clock) as other:
+                assert await other.import_(file) == "r"
+                assert await other.entries("r") == await store.entries("r")
+                assert await other.blobs("r") == await store.blobs("r")
+                wanted = attrs.evolve(await store.info("r"), status="interrupted", holder="")
+                assert await other.info("r") == wanted
+                taken = await other.take("r")
+                taken.append(entry(3))
+                await taken.commit()
+            with pytest.raises(UnknownName):
+                await store.export("x", file)
+
+        self.run(tmp_path, main, clock)
+
+    def test_a_file_that_is_not_whole_is_refused(self, tmp_path):
+        file = tmp_path / "run.jsonl"
+
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r"))
+            log.append(entry(0))
+            log.put(*hashed(b"text"))
+            await log.release()
+            await store.export("r", file)
+            await store.remove(["r"])
+            whole = file.read_bytes()
+            for cut in (b"", whole[:10], whole[: len(whole) // 2], whole[:-2], whole.replace(b"t0", b"t1")):
+                file.write_bytes(cut)
+                with pytest.raises(StoreError, match="is not a run that was exported"):
+                    await store.import_(file)
+            file.write_bytes(whole.replace(b'"version":1', b'"version":2'))
+            with pytest.raises(
+                StoreError, match="is version 2 of the format, and this one knows 1; update MARSYS$"
+            ):
+                await store.import_(file)
+            with pytest.raises(StoreError, match="^could not read .*: No such file or directory$"):
+                await store.import_(tmp_path / "nothing")
+            assert await store.runs() == []
+            file.write_bytes(whole)
+            assert await store.import_(file) == "r"
+
+        self.run(tmp_path, main)
+
+    @pytest.mark.parametrize(
+        ("line", "change"),
+        [
+            (0, {"info": {"run_id": 7}}),
+            (0, {"info": {"run_id": "r", "steps": "many"}}),
+            (0, {"info": {"run_id": "r", "forked_from": [1, 2]}}),
+            (0, {"info": {"run_id": "r", "new": 1}}),
+            (1, {"blob": "0" * 64, "text": "x"}),
+            (1, {"entry": [1, "", 0, ["", 0], "", 0, ""]}),
+            (1, {"entry": [0, "", "0", ["", 0], "", 0, ""]}),
+            (1, {"entry": [0, "", 0, ["", 0], "", 0]}),
+            (1, ["entry"]),
+        ],
+    )
+    def test_a_file_that_holds_something_else_is_refused(self, tmp_path, line, change):
+        file = tmp_path / "run.jsonl"
+        info = {"run_id": "r", "forked_from": None}
+        lines = [
+            {"format": "marsys-run", "version": 1, "info": info},
+            {"entry": [0, "", 0, ["", 0], "", 0, ""]},
+        ]
+
+        def write():
+            text = b"".join(json.dumps(each).encode() + b"\n" for each in lines)
+            end = json.dumps({"end": hashlib.sha256(text).hexdigest()})
+            file.write_bytes(text + end.encode() + b"\n")
+
+        async def main(store):
+            write()
+            await store.import_(file)
+            await store.remove(["r"])
+            if line == 0:
+                lines[0] |= {"info": {"forked_from": None, **change["info"]}}
+            else:
+                lines[1] = change
+            write()
+            with pytest.raises(StoreError, match="is not a run that was exported"):
+                await store.import_(file)
+            assert await store.runs() == []
+
+        self.run(tmp_path, main)
+
+    def test_many_runs_share_commits(self, tmp_path):
+        async def main(store):
+            async def one(number):
+                log = await store.create(RunInfo(run_id=f"r{number}"))
+                for seq in range(10):
+                    log.append(entry(seq))
+                    await log.commit()
+                log.update(status="succeeded")
+                await log.release()
+
+            async with trio.open_nursery() as nursery:
+                for number in range(50):
+                    nursery.start_soon(one, number)
+            report = await store.check()
+            assert (report.runs, report.entries, report.ok) == (50, 500, True)
+
+        self.run(tmp_path, main)
+
+    def test_what_a_cancelled_commit_was_to_write_is_written(self, tmp_path):
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r"))
+            log.append(entry(0))
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await log.commit()
+            assert scope.cancelled_caught
+            await log.commit()
+            log.append(entry(1))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(log.commit)
+                await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+            await log.release()
+            assert len(await store.entries("r")) == 2
+
+        self.run(tmp_path, main)
+
+    @pytest.mark.parametrize("ticks", range(0, 24, 2))
+    def test_whatever_is_cancelled_nothing_hangs_and_what_is_there_is_whole(self, tmp_path, ticks):
+        async def write(store):
+            async def one(number):
+                log = await store.create(RunInfo(run_id=f"r{number}"))
+                for seq in range(5):
+                    log.append(entry(seq))
+                    log.put(*hashed(b"%d" % seq))
+                    await log.commit()
+                await log.release()
+                await store.runs()
+
+            async with trio.open_nursery() as nursery:
+                for number in range(4):
+                    nursery.start_soon(one, number)
+                for _ in range(ticks):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+
+        async def read(store):
+            assert (await store.check()).ok
+            for info in await store.runs():
+                assert info.holder == ""
+                assert len(await store.blobs(info.run_id)) == len(await store.entries(info.run_id))
+                await (await store.take(info.run_id)).release()
+
+        self.run(tmp_path, write)
+        self.run(tmp_path, read)
+
+    def test_what_was_never_committed_is_written_when_the_store_closes(self, tmp_path):
+        async def write(store):
+            log = await store.create(RunInfo(run_id="r"))
+            log.append(entry(0))
+            return log
+
+        async def read(store):
+            assert len(await store.entries("r")) == 1
+            assert (await store.info("r")).holder == ""
+            await store.take("r")
+
+        log = self.run(tmp_path, write)
+        with pytest.raises(LifecycleError):
+            log.append(entry(1))
+        self.run(tmp_path, read)
