@@ -276,6 +276,16 @@ class ExecutionConfig:
     error_routing_enabled: bool = _setting(
         False, "whether a person is asked about a recoverable error, where a channel leads to one", _flag
     )
+    durability: Literal["run", "step", "call"] = _setting(
+        "step",
+        "when what happened is on disk before the run goes on, where runs are kept",
+        _word("run", "step", "call"),
+    )
+    on_uncertain: Literal["fail", "retry"] = _setting(
+        "fail",
+        "what becomes of a tool call whose outcome a crash left unknown, and that nothing else settles",
+        _word("fail", "retry"),
+    )
     seed: int | None = _setting(None, "what jitter is drawn from; None for a fresh one", _any_whole)
 
 

@@ -7,6 +7,8 @@
             . SettingsError    a plugin's own section
             . PluginError      a plugin that was asked for and cannot be had
             . UnknownName      a name that nothing provides, with the nearest ones
+            . ChangedRun       a run that was to go on with other agents, tools or settings; `.problems`
+        - UncertainOutcome     a tool call that may have taken effect, and is not made again
         - FormatError          an entry of a journal that cannot be read; `.run_id`, `.seq`, `.path`
         - GuardRefused         a guard said no, or broke
         - StoreError           runs that cannot be kept or read: a full disk, a wrong file; `.path`
@@ -64,6 +66,7 @@ __all__ = [
     "AsyncioError",
     "BranchTimeout",
     "Cancelled",
+    "ChangedRun",
     "ConditionError",
     "ConfigError",
     "ConvergenceError",
@@ -100,6 +103,7 @@ __all__ = [
     "ToolError",
     "ToolTimeout",
     "TopologyError",
+    "UncertainOutcome",
     "UnknownName",
     "UserTimeout",
     "UserUnavailable",
@@ -579,6 +583,18 @@ class ModelError(MarsysError):
             self.error_class = ErrorClass.RECOVERABLE
         elif kind in _CRITICAL:
             self.error_class = ErrorClass.CRITICAL
+
+
+class UncertainOutcome(CriticalError):
+    """A tool call had begun when its run was interrupted, and nobody knows whether it took effect.
+
+    It is not made again: that could do the same thing twice. Find out, and say what holds, or declare the tool
+    ``idempotent=True``.
+    """
+
+
+class ChangedRun(ConfigError):
+    """A run was to go on with other agents, tools, topology or settings than it began with; `problems` says which."""
 
 
 class ToolError(MarsysError):

@@ -21,6 +21,7 @@ from marsys_core.messages import Message, Usage
 __all__ = [
     "KINDS",
     "BranchDelivered",
+    "BranchEdited",
     "BranchForked",
     "BranchLeft",
     "BranchMoved",
@@ -39,6 +40,7 @@ __all__ = [
     "ModelReplied",
     "RuleDecided",
     "RunFinished",
+    "RunResumed",
     "RunStarted",
     "RunStopped",
     "StateMerged",
@@ -54,6 +56,7 @@ __all__ = [
     "ToolFailed",
     "ToolFinished",
     "ToolStarted",
+    "ToolUncertain",
     "UserAnswered",
     "UserAsked",
     "Warned",
@@ -113,6 +116,16 @@ class RunStarted(Event):
 
 
 @attrs.define(eq=False)
+class RunResumed(Event):
+    """A run that had failed goes on from before it did: what was recorded from place `at` up to here is void.
+
+    What void steps came to still answers steps that are taken again with the same input.
+    """
+
+    at: int
+
+
+@attrs.define(eq=False)
 class RunStopped(Event):
     """The run is to end before its branches have: a limit, a deadline, a cancellation, a first result."""
 
@@ -164,6 +177,14 @@ class BranchMoved(Event):
     loop: bool = False
     conditions: tuple[tuple[str, bool], ...] = ()
     error: Any = None
+
+
+@attrs.define(eq=False)
+class BranchEdited(Event):
+    """A run was forked before a step, and the step at `node` is given `value` in place of what it was given."""
+
+    node: str
+    value: Any
 
 
 @attrs.define(eq=False)
@@ -437,6 +458,16 @@ class ToolFailed(Event):
     call_id: str
     error: str
     duration: float
+
+
+@attrs.define(eq=False)
+class ToolUncertain(Event):
+    """A call that had begun was found again without an end: nobody knows whether it took effect."""
+
+    node: str
+    tool: str
+    call_id: str
+    error: str
 
 
 @attrs.define(eq=False)

@@ -35,6 +35,10 @@ class RunOptions(TypedDict, total=False):
         channel: Who answers questions: the name of a channel that a plugin provides, a function of the
             question, or a channel.
         state: What the shared state begins with, by key; over what the topology declares.
+        storage: Where `Orchestra.run` keeps this run: a file (``"runs.db"``), the name of a store, or a store. An open
+            orchestra has its own.
+        resume: Whether to go on with the newest run of the session that has not ended well, where there is one;
+            a run that has succeeded is returned as it is.
     """
 
     agents: Agents | None
@@ -47,6 +51,8 @@ class RunOptions(TypedDict, total=False):
     deps: Any
     channel: Any
     state: Mapping[str, Any] | None
+    storage: Any
+    resume: bool
 
 
 _KINDS = {
@@ -56,6 +62,7 @@ _KINDS = {
     "messages": (Sequence, "a sequence of Message"),
     "variables": (Mapping, "a mapping"),
     "state": (Mapping, "a mapping"),
+    "resume": (bool, "True or False"),
 }
 
 

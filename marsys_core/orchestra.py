@@ -11,23 +11,22 @@ from collections.abc import (
     Coroutine,
     Generator,
     Iterable,
-    Mapping,
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
 import trio
 
 from marsys_core.agents.registry import current_lease, inside_run
-from marsys_core.errors import Cancelled, ConfigError, LifecycleError, UnknownName
+from marsys_core.errors import ConfigError, LifecycleError
 from marsys_core.hosts.apart import apart
 from marsys_core.hosts.crossing import hosted
 from marsys_core.hosts.home import Home
 from marsys_core.hosts.library import asyncio_loop, current_library
 from marsys_core.options import Agents, RunOptions, agents_by_name, checked, instance_of, usable_channel
-from marsys_core.protocols.channel import refuse_elsewhere
+from marsys_core.run import Run
 
 if TYPE_CHECKING:
     from marsys_core.agents import BaseAgent
@@ -35,11 +34,10 @@ if TYPE_CHECKING:
     from marsys_core.embed.serving import Serving
     from marsys_core.engine.engine import Engine
     from marsys_core.engine.opening import Request
-    from marsys_core.engine.run import RunShell
     from marsys_core.events import Event
     from marsys_core.hosts.held import Held
     from marsys_core.plugins import PluginSettings
-    from marsys_core.questions import Question
+    from marsys_core.protocols.store import RunInfo
     from marsys_core.results import RunResult
     from marsys_core.topology.patterns import Patterns
 
@@ -78,6 +76,8 @@ class Orchestra:
         deps: What runs that bring none of their own find as ``context.deps``.
         channel: Who answers the questions of runs that bring no channel of their own: the name of a channel
             that a plugin provides, a function of the question, or a channel.
+        storage: Where runs are kept, so that they outlive the process: a file (``"runs.db"``), the name of a store
+            that a plugin provides, or a store. Nowhere by default.
 
     Raises:
         ConfigError: Settings that cannot be honoured.
@@ -97,6 +97,7 @@ class Orchestra:
         new_id: Callable[[], str] = _random_id,
         deps: Any = None,
         channel: Any = None,
+        storage: Any = None,
     ) -> None:
         if isinstance(max_threads, bool) or not isinstance(max_threads, int) or max_threads < 1:
             msg = f"max_threads is a whole number from 1, not {max_threads!r:.200}"
@@ -106,13 +107,15 @@ class Orchestra:
         self.new_id = new_id
         self.deps = deps
         self.channel = usable_channel(channel)
-        self.settings: Mapping[str, Any] = {
+        self.settings: dict[str, Any] = {
             "name": name,
             "plugins": instance_of("plugins", "PluginSettings", plugins),
             "sinks": tuple(sinks),
             "middleware": tuple(middleware),
             "types": tuple(types),
             "max_threads": max_threads,
+            "storage": storage,
+            "directory": None,
         }
         # Called on an orchestra that somebody made, `run` is a run in that one.
         self.run = self.execute  # type: ignore[method-assign]
@@ -124,6 +127,22 @@ class Orchestra:
         self._home: Home | None = None
 
     # -- lifetime ------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str], **settings: Any) -> Self:
+        """Return an orchestra that keeps its runs, and what plugins keep, in files under `directory`.
+
+        It is made where it is not there. Open the orchestra as any other: ``async with Orchestra.open("data")``.
+
+        Args:
+            directory: Where the files are; ``runs.db`` is that of the runs.
+            settings: The arguments of `Orchestra`.
+        """
+        from pathlib import Path
+
+        made = cls(**settings)
+        made.settings["directory"] = Path(directory)
+        return made
 
     async def __aenter__(self) -> Orchestra:
         if self._opened is not None:
@@ -217,11 +236,12 @@ class Orchestra:
             await _load(None)
         from marsys_core.engine.shared import execute_bare
 
+        storage = options.pop("storage", None)
         request = _request(task, topology, options, output_type)
         # A run inside a run has an engine of its own: the shared one's threads may all be waiting for it.
-        if cls is Orchestra and not inside_run.get():
+        if cls is Orchestra and storage is None and not inside_run.get():
             return await apart(execute_bare(_bare(), request))
-        async with cls() as orchestra:
+        async with cls() if storage is None else cls(storage=storage) as orchestra:
             return await orchestra._execute(request)
 
     @overload
@@ -292,6 +312,97 @@ class Orchestra:
         finally:
             run.cancel()
             await run._end()
+
+    # -- runs that are kept ---------------------------------------------------------------------
+
+    @hosted
+    async def resume(
+        self,
+        run_id: str,
+        topology: Any = None,
+        *,
+        accept_changes: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> RunResult:
+        """Go on with a run that was interrupted, and return what it came to.
+
+        What had ended is not done again. A step that had begun is taken again, and its calls are answered from
+        the record. What is never recorded has to be given again: `context`, `deps`, `variables`, the channel.
+
+        Args:
+            run_id: The run.
+            topology: What it runs over; the topology that it began with, where the run can tell.
+            accept_changes: Whether it may go on with other agents, tools or settings than it began with.
+            options: The options of `run`.
+
+        Raises:
+            UnknownName: There is no such run.
+            RunHeld: Somebody else has it.
+            ChangedRun: What it is made of has changed.
+            LifecycleError: The orchestra is not open, or keeps no runs.
+        """
+        from marsys_core.engine.resuming import resume
+
+        work = resume(self, self.engine, run_id, topology, checked(options), accept_changes)
+        return await apart(work)
+
+    @hosted
+    async def fork(self, run_id: str, at: int, *, accept_changes: bool = False, **changes: Any) -> RunResult:
+        """Begin a new run that shares the past of another one, and return what it came to.
+
+        Steps that are given what they were given before are not taken: they come to what they came to, and no
+        model is asked for them.
+
+        Args:
+            run_id: The run that it begins from.
+            at: The step, counted from 1 in the order in which they began, before which they part.
+            accept_changes: Whether agents, tools and settings may be other ones than those that it began with.
+            changes: ``edit=`` is what the step is given in place of what it was given; the rest are options of `run`.
+
+        Raises:
+            UnknownName: There is no such run.
+            ConfigError: It has no such step.
+            ChangedRun: What it is made of has changed.
+            LifecycleError: The orchestra is not open, or keeps no runs.
+        """
+        from marsys_core.engine.resuming import KEEP, fork
+
+        edit = changes.pop("edit", KEEP)
+        options = checked(cast("RunOptions", changes))
+        return await apart(fork(self, self.engine, run_id, at, edit, options, accept_changes))
+
+    @hosted
+    async def runs(
+        self, *, status: str | Iterable[str] = (), session_id: str | None = None, limit: int = 100
+    ) -> Sequence[RunInfo]:
+        """Return what is known of the runs that are kept, the newest first.
+
+        Args:
+            status: Only those that stand so: ``running``, ``interrupted``, ``succeeded``, ``failed``, ``cancelled``.
+            session_id: Only those of this session.
+            limit: How many at most.
+
+        Raises:
+            LifecycleError: The orchestra is not open, or keeps no runs.
+        """
+        from marsys_core.engine.resuming import store_of
+
+        wanted = (status,) if isinstance(status, str) else tuple(status)
+        return await store_of(self.engine).runs(status=wanted, session_id=session_id, limit=limit)
+
+    @hosted
+    async def history(self, run_id: str) -> Sequence[Event]:
+        """Return the events of a run that is kept.
+
+        Raises:
+            UnknownName: There is no such run.
+            LifecycleError: The orchestra is not open, or keeps no runs.
+        """
+        from marsys_core.engine.rebuild import read_events
+        from marsys_core.engine.resuming import store_of
+
+        engine = self.engine
+        return read_events(await store_of(engine).entries(run_id), engine.converter, run_id)
 
     # -- from plain code -----------------------------------------------------------------------
 
@@ -410,155 +521,6 @@ def _request(task: Any, topology: Any, options: RunOptions, output_type: Any = N
     from marsys_core.shapes import Shape
 
     return Request(task=task, topology=topology, options=given, answer=Shape.of_type(output_type))
-
-
-class Run:
-    """A run in the background of an open `Orchestra`; made by `Orchestra.start`.
-
-    Attributes:
-        id: The run's id.
-    """
-
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self._shell: RunShell | None = None
-        self._starting = trio.CancelScope()
-        self._ready = trio.Event()
-        self._over = trio.Event()
-        self._cancelled = False
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._result: RunResult | None = None
-        self._error: BaseException | None = None
-
-    def __repr__(self) -> str:
-        return f"<Run {self.id!r} {self.status}>"
-
-    async def _work(self, orchestra: Orchestra, engine: Engine, request: Request) -> None:
-        from marsys_core.engine.opening import execute
-
-        self._token = trio.lowlevel.current_trio_token()
-        current_lease.set(None)  # the step that has started it goes on beside it, with its instance
-        try:
-            with self._starting:
-                self._result = await execute(orchestra, engine, request, self.id, self._adopt)
-        except Exception as error:
-            self._error = error
-        finally:
-            self._ready.set()
-            self._over.set()
-            if self._shell is not None and self._shell.news is not None:
-                self._shell.news.set()
-
-    def _adopt(self, shell: RunShell) -> None:
-        self._shell = shell
-        self._ready.set()
-
-    @property
-    def status(self) -> str:
-        """``starting``, ``running``, ``succeeded``, ``failed`` or ``cancelled``."""
-        if not self._over.is_set():
-            return "starting" if self._shell is None else "running"
-        if self._result is not None and self._result.success:
-            return "succeeded"
-        nothing = self._result is None and self._error is None  # it ended with its engine
-        return "cancelled" if self._cancelled or nothing else "failed"
-
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """Yield the run's events from its first, and go on as they happen until it has ended."""
-        await _until(self._ready)
-        at = 0
-        while self._shell is not None:
-            events = self._shell.journal.events
-            while at < len(events):
-                yield events[at]
-                at += 1
-            if self._over.is_set():
-                return
-            if self._shell.news is None:
-                self._shell.news = trio.Event()
-            await _until(self._shell.news)
-
-    @property
-    def questions(self) -> tuple[Question, ...]:
-        """What the run waits for people to answer at this moment, in branch order; then its nested runs."""
-        people = None if self._shell is None else self._shell.people
-        return () if people is None else people.questions
-
-    def answer(self, question: Question | str, value: Any, *, run_id: str | None = None) -> None:
-        """Answer an open question, whoever else was asked; the first answer counts.
-
-        Args:
-            question: The question, or its request id.
-            value: The answer.
-            run_id: The question's run; needed with an id that a nested run has open as well.
-
-        Raises:
-            UnknownName: No question with this id is open; those that are, are listed.
-            ConfigError: Several are, of different runs.
-            AnswerRefused: The question does not allow this answer; it stays open.
-            LifecycleError: It was called from another thread; the question stays open.
-        """
-        request_id = question if isinstance(question, str) else question.request_id
-        run_id = run_id if isinstance(question, str) else question.run_id
-        people = None if self._shell is None else self._shell.people
-        if people is None:
-            raise UnknownName("open question", str(request_id))
-        people.asking(request_id, run_id).answer(request_id, value, "run")
-
-    def cancel(self) -> None:
-        """End the run. `result` returns when everything under it has ended.
-
-        Raises:
-            LifecycleError: It was called from another thread; the run goes on.
-        """
-        if self._token is not None and not self._over.is_set():
-            refuse_elsewhere(self._token, "Run.cancel")
-        self._cancelled = self._cancelled or not self._over.is_set()
-        (self._starting if self._shell is None else self._shell.scope).cancel()
-
-    async def _end(self) -> None:
-        """Wait for the end, whoever cancels that."""
-        if not self._over.is_set():
-            await _shielded(self._over)
-
-    async def result(self) -> RunResult:
-        """Wait for the end and return what the run came to.
-
-        Raises:
-            CriticalError: A cause that no agent can mend.
-            RecoverableError: A passing cause that was still there after the retries.
-        """
-        await _until(self._over)
-        if self._error is not None:
-            raise self._error
-        if self._result is not None:
-            return self._result
-        if self._shell is not None:  # it ended with its engine: what it had done by then counts
-            from marsys_core.engine.report import report
-
-            return report(self._shell)
-        from marsys_core.results import RunResult
-
-        error = Cancelled("the run was cancelled before it began")
-        return RunResult(success=False, final_response=None, error=error, run_id=self.id)
-
-
-async def _until(event: trio.Event) -> None:
-    """Wait for `event`, where it has not happened already."""
-    if event.is_set() and not trio.lowlevel.in_trio_task():
-        return
-    await _wait(event)
-
-
-@hosted
-async def _wait(event: trio.Event) -> None:
-    await event.wait()
-
-
-@hosted
-async def _shielded(event: trio.Event) -> None:
-    with trio.CancelScope(shield=True):
-        await event.wait()
 
 
 async def run_agent(agent: BaseAgent, task: Any, options: RunOptions, output_type: Any = None) -> RunResult:

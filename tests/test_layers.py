@@ -56,12 +56,25 @@ ROOMS = {
     "engine": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
         *{"context", "plugins", "agents", "orchestrator", "options", "questions", "shapes", "hosts", "logs"},
+        "format",
     },
+    "run": {"errors", "hosts", "protocols", "agents", "results", "engine"},
     "orchestra": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
-        *{"context", "plugins", "agents", "orchestrator", "options", "engine", "shapes", "hosts"},
+        *{"context", "plugins", "agents", "orchestrator", "options", "engine", "shapes", "hosts", "run"},
     },
-    "embed": {"errors", "hosts", "logs", "agents", "options", "results", "engine", "shapes", "orchestra"},
+    "embed": {
+        "errors",
+        "hosts",
+        "logs",
+        "agents",
+        "options",
+        "results",
+        "engine",
+        "shapes",
+        "run",
+        "orchestra",
+    },
     "": {"plugins", "hookspecs", "errors", "config"},  # marsys_core/__init__.py
 }
 # `agent.run`, `agent.auto_run` and `team.run`, when called; a `Team` reads its agents as a run does.

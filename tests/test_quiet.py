@@ -129,6 +129,7 @@ LAWS: dict[str, dict[str, set[str]]] = {
         "os.system": set(),
         "subprocess.*": {"marsys_core.engine.processes"},
         "threading.Thread": {
+            "marsys.storage._writer",  # of an open store
             "marsys_core.embed.trio_thread",  # of `run_sync`, `with Orchestra`, `EngineThread`
             "marsys_core.hosts.loops",  # of code written for asyncio
         },
@@ -211,7 +212,7 @@ METHODS: dict[str, set[str]] = {
     "rmdir": set(),
     "setLevel": set(),
     "touch": set(),
-    "unlink": set(),
+    "unlink": {"marsys.storage._transfer"},
     "write_bytes": set(),
     "write_text": {"marsys_core.topology.topology"},  # of `drawing`: it returns a text
 }

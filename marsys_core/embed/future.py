@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from marsys_core.embed.gate import Gate
     from marsys_core.engine.opening import Request
     from marsys_core.events import Event
-    from marsys_core.orchestra import Run
     from marsys_core.questions import Question
+    from marsys_core.run import Run
 
 __all__ = ["RunFuture"]
 

@@ -19,7 +19,8 @@ from marsys_core.agents.registry import current_lease, inside_run
 from marsys_core.embed.blocking import heed, patience, wait_through
 from marsys_core.embed.future import RunFuture
 from marsys_core.errors import LifecycleError
-from marsys_core.orchestra import Run, _request
+from marsys_core.orchestra import _request
+from marsys_core.run import Run
 
 if TYPE_CHECKING:
     from marsys_core.engine.engine import Engine

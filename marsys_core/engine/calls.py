@@ -13,7 +13,9 @@ from marsys_core import events as e
 from marsys_core.engine.budget import Hold, count_tools, within_budget
 from marsys_core.engine.people import approved
 from marsys_core.engine.processes import run_in_process
+from marsys_core.engine.replay import answered
 from marsys_core.engine.threads import run_in_thread
+from marsys_core.engine.uncertain import UNMADE, idempotency_key, settled
 from marsys_core.engine.undeclared import undeclared_in_model, undeclared_in_tool
 from marsys_core.errors import (
     AsyncioError,
@@ -25,6 +27,7 @@ from marsys_core.errors import (
     ModelTimeout,
     RecoverableError,
     ToolTimeout,
+    UncertainOutcome,
     UnknownName,
 )
 from marsys_core.journal import pack, pack_calls
@@ -74,6 +77,7 @@ class ToolRun:
     node: str
     run_id: str
     task: Any
+    idempotency_key: str = ""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -117,6 +121,9 @@ async def attempt_model(
 ) -> ModelResponse:
     """Ask `model` once, within its limit, and record it; `hold` is what was set aside in a budget."""
     run, branch, name = step.run, step.branch, model.name
+    if step.replay is not None and (known := step.replay.reply()) is not None:
+        step.usage = known.usage if step.usage is None else step.usage + known.usage
+        return known
     if hold is None and branch.share is not None:
         return await within_budget(step, model, request, attempt)
     tools = len(request.tools)
@@ -316,16 +323,22 @@ async def call_tool(
     """Run one tool: check the arguments, ask the guards, run it within its limit, and record it."""
     run, branch = step.run, step.branch
     given = run.keep(arguments)
+    known = None if step.replay is None else step.replay.tool(tool.name, given)
+    key = "" if tool.context_parameter is None else idempotency_key(step, tool.name, given)
+    if known is not None and known.ended is not None:
+        return answered(run, known.ended)
     if at is None:
         at = branch.n
         branch.n += 4 if tool.approval else 2  # its end has a place too, whatever else is recorded meanwhile
     end = at + (3 if tool.approval else 1)
-    run.record(
-        e.ToolStarted(branch.id, at, step.cause, step.node, tool.name, call_id, given, tool.idempotent)
-    )
+    if known is None:
+        run.record(
+            e.ToolStarted(branch.id, at, step.cause, step.node, tool.name, call_id, given, tool.idempotent)
+        )
     started = trio.current_time()
     try:
         bound: Mapping[str, Any] = tool.bind(arguments)
+        before = UNMADE if known is None else await settled(step, tool, known.started, bound)
         if run.engine.guards:
             await _ask_guards(step, tool, bound)
         if step.prepared.checks is not None:
@@ -334,10 +347,15 @@ async def call_tool(
             bound = await _approved(step, tool, arguments, bound, at + 1)
         call = ToolRun(
             tool=tool, arguments=bound, call_id=call_id, step=step, branch_id=branch.id, node=step.node,
-            run_id=run.run_id, task=run.task,
+            run_id=run.run_id, task=run.task, idempotency_key=key,
         )  # fmt: skip
-        layer = run.layers.tool_call
-        result = await (_run_tool(call) if layer is None else layer(call, _run_tool))
+        if before is UNMADE:
+            if run.durable is not None and not tool.idempotent:
+                await run.durable.around_effect()
+            layer = run.layers.tool_call
+            result = await (_run_tool(call) if layer is None else layer(call, _run_tool))
+        else:
+            result = before
         result = run.plain(result)
     except BaseException as error:
         failure = undeclared_in_tool(error, tool) or error
@@ -350,6 +368,8 @@ async def call_tool(
     duration = trio.current_time() - started
     kept = pack(run.journal, result)
     run.record(e.ToolFinished(branch.id, end, step.cause, step.node, tool.name, call_id, kept, duration))
+    if run.durable is not None:
+        await (run.durable.after_call() if tool.idempotent else run.durable.around_effect())
     return result if type(result) is str else run.unpack(kept)
 
 
@@ -376,6 +396,10 @@ def _tool_failed(
     step: Step, tool: Tool, call_id: str, at: int, error: BaseException, duration: float
 ) -> None:
     """Record how a call went wrong; one that was cancelled leaves a record too."""
+    if isinstance(error, UncertainOutcome):
+        branch = step.branch
+        step.run.record(e.ToolUncertain(branch.id, at, step.cause, step.node, tool.name, call_id, str(error)))
+        return
     told = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else "interrupted"
     branch = step.branch
     step.run.record(e.ToolFailed(branch.id, at, step.cause, step.node, tool.name, call_id, told, duration))

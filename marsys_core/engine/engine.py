@@ -32,6 +32,7 @@ from marsys_core.values import Converter
 
 if TYPE_CHECKING:
     from marsys_core.engine.record import Recorder
+    from marsys_core.protocols.store import Store
     from marsys_core.tools import Tool
 
 __all__ = ["EVENT_TYPES", "Engine"]
@@ -52,6 +53,7 @@ class Engine:
         middleware: What stands round calls, the plugins' first.
         max_threads: How many plain functions may run in worker threads at a time.
         sinks: Listeners of every run.
+        store: Where its runs are kept; None where they are forgotten when they have ended.
         sessions: What agents said in earlier runs of a session.
         keeps_sessions: Whether it stays open between calls, so that sessions outlive them.
         runs: The runs that are going on, with what cancels them.
@@ -65,6 +67,7 @@ class Engine:
     middleware: Sequence[Any]
     max_threads: int
     sinks: Sinks | None = None
+    store: Store | None = None
     guards: list[Guard] = attrs.field(factory=list)
     _layers: dict[tuple[bool, ...], Layers] = attrs.field(factory=dict)
     _prepared: dict[int, Prepared] = attrs.field(factory=dict)

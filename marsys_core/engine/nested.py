@@ -12,7 +12,9 @@ import trio
 from marsys_core import events as e
 from marsys_core.agents.registry import current_lease
 from marsys_core.context import Budget
+from marsys_core.engine.durable import carry_out
 from marsys_core.engine.opening import Request, assemble
+from marsys_core.engine.rebuild import take_up
 from marsys_core.engine.report import raised, report
 from marsys_core.engine.run import RunShell
 from marsys_core.engine.slots import Leave, Slots
@@ -126,12 +128,17 @@ async def run_team(step: Step, team: Team, task: Any, call_id: str = "") -> Any:
         RecoverableError: It failed for a passing cause.
     """
     _check_team(step, team)
-    call = _begin(step, team, task, call_id)
+    known = None if step.replay is None else step.replay.team(team.name, step.run.keep(task))
+    if known is not None and known[1] is not None:
+        return _answered(step, team, known[1])
+    call = _begin(step, team, task, call_id) if known is None else _again(step, team, known[0])
     try:
         call.shell = await _assemble(call, team, task)
+        if known is not None and step.run.engine.store is not None:
+            await take_up(call.shell, step.run.engine.store)
         async with _aside(step):
             with nullcontext() if step.run.people is None else step.run.people.above(call.shell.people):
-                await call.shell.execute()
+                await carry_out(call.shell)
         value = step.run.plain(_answer(report(call.shell)))
     except BaseException as error:
         call.end(error=error)
@@ -175,6 +182,28 @@ def _begin(step: Step, team: Team, task: Any, call_id: str) -> _Call:
     )
     call.start(step.run.keep(task))
     return call
+
+
+def _again(step: Step, team: Team, started: e.TeamStarted) -> _Call:
+    """Return the call of a nested run that had begun and not ended."""
+    return _Call(
+        step=step,
+        team=team.name,
+        call_id=started.call_id,
+        inner=started.inner,
+        at=started.n,
+        began=trio.current_time(),
+    )
+
+
+def _answered(step: Step, team: Team, ended: e.TeamFinished | e.TeamFailed) -> Any:
+    """Return what a nested run came to, as it is recorded, or raise that it failed."""
+    step.usage = ended.usage if step.usage is None else step.usage + ended.usage
+    if isinstance(ended, e.TeamFailed):
+        failure = AgentError(f"team {team.name!r} failed: {ended.error}")
+        step.call_error = failure
+        raise failure
+    return step.run.unpack(ended.result)
 
 
 async def _assemble(call: _Call, team: Team, task: Any) -> RunShell:

@@ -15,6 +15,7 @@ from marsys_core.agents import BaseAgent, current_registry
 from marsys_core.config import ExecutionConfig
 from marsys_core.engine.channels import channel_of, refuse_unanswerable
 from marsys_core.engine.contracts import answering, filled, takes
+from marsys_core.engine.durable import StoredJournal, carry_out
 from marsys_core.engine.engine import Engine
 from marsys_core.engine.middleware import usable_middleware
 from marsys_core.engine.report import raised, report
@@ -22,7 +23,8 @@ from marsys_core.engine.rulebook import lowered_config
 from marsys_core.engine.run import RunShell
 from marsys_core.engine.sessions import Opening
 from marsys_core.engine.state import begun_with
-from marsys_core.errors import CriticalError, MarsysError, UnknownName
+from marsys_core.engine.storage import Storage
+from marsys_core.errors import ConfigError, CriticalError, MarsysError, UnknownName
 from marsys_core.hosts.loops import hold_loop
 from marsys_core.journal import MemoryJournal
 from marsys_core.options import RunOptions
@@ -33,9 +35,11 @@ from marsys_core.topology import NO_LIMITS, NodeKind, Topology
 from marsys_core.values import Converter
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from marsys_core.orchestra import Orchestra
 
-__all__ = ["Request", "assemble", "execute", "open_engine"]
+__all__ = ["Request", "assemble", "concluded", "earlier", "execute", "open_engine"]
 
 _DEFAULT_CONFIG = ExecutionConfig()
 _DEFAULT_CONVERTER = Converter()
@@ -50,10 +54,18 @@ async def open_engine(
     middleware: Sequence[Any],
     types: Sequence[type],
     max_threads: int,
+    storage: Any = None,
+    directory: Path | None = None,
 ) -> AsyncIterator[Engine]:
     """Find the plugins, open what has to be open, and close it all at the end of the block."""
     composition = compose(plugins)
-    info = EngineInfo(name=name, version=marsys_core.__version__)
+    kept = Storage.of(storage, directory)
+    info = EngineInfo(
+        name=name,
+        version=marsys_core.__version__,
+        directory=directory,
+        storage=None if kept is None else kept.path,
+    )
     async with hold_loop(), open_services(composition, engine=info) as services:
         engine = Engine(
             composition=composition,
@@ -62,6 +74,8 @@ async def open_engine(
             middleware=usable_middleware((*composition.items("middleware"), *middleware)),
             max_threads=max_threads,
         )
+        if kept is not None:
+            engine.store = await kept.opened(engine)
         await engine.start(sinks)
         try:
             yield engine
@@ -184,7 +198,7 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
         deps=orchestra.deps if deps is None else deps,
         takes=takes(prepared),
         answer=request.answer,
-        journal=MemoryJournal(engine.converter),
+        journal=MemoryJournal(engine.converter) if engine.store is None else StoredJournal(engine.converter),
         layers=engine.layers(config),
         origin=(orchestra, request),
         sinks=() if engine.sinks is None else (engine.sinks,),
@@ -222,6 +236,10 @@ async def execute(
         CriticalError: A cause that no agent can mend.
         RecoverableError: A passing cause that was still there after the retries.
     """
+    if request.options.get("resume"):
+        known = await earlier(orchestra, engine, request)
+        if known is not None:
+            return known
     try:
         if not request.attended:
             own = request.options.get("channel")
@@ -231,8 +249,32 @@ async def execute(
         return _never_started(error, orchestra, request, run_id)
     if adopt is not None:
         adopt(run)
-    await run.execute()
+    await carry_out(run)
     result = report(run)
+    return concluded(run, result)
+
+
+async def earlier(orchestra: Orchestra, engine: Engine, request: Request) -> RunResult | None:
+    """Go on with the newest run of the request's session, where there is one that can be gone on with.
+
+    Raises:
+        ConfigError: It names no session.
+    """
+    from marsys_core.engine.resuming import resume, unfinished
+
+    if not request.session_id:
+        msg = "resume=True goes on with a run of a session; name it with session_id="
+        raise ConfigError(msg)
+    run_id = await unfinished(engine, request.session_id)
+    if not run_id:
+        return None
+    options = request.options.copy()
+    del options["resume"]
+    return await resume(orchestra, engine, run_id, request.topology, options, accept_changes=False)
+
+
+def concluded(run: RunShell, result: RunResult) -> RunResult:
+    """Return what a run came to, or raise it, as its settings ask."""
     if run.config.raise_errors and (grave := raised(result)) is not None:
         raise grave
     return result

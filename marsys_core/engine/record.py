@@ -22,6 +22,7 @@ from marsys_core.protocols.guard import GuardSubject
 from marsys_core.values import REF_BYTES
 
 if TYPE_CHECKING:
+    from marsys_core.engine.durable import Durable
     from marsys_core.engine.engine import Engine
     from marsys_core.engine.step import Step
 
@@ -38,6 +39,9 @@ class Recorder:
     Attributes:
         news: Set at the next event, where somebody waits for one.
         warnings: What the run warned of, each text once.
+        before: How many seconds the run had gone on for before it was taken up again.
+        skipped: How many of its entries are void, so that the places of later ones count them.
+        durable: Where its events go besides, so that they outlive this process.
     """
 
     engine: Engine
@@ -49,6 +53,9 @@ class Recorder:
     news: trio.Event | None = None
     warnings: dict[str, None] = attrs.field(factory=dict)
     began: float = 0.0
+    before: float = 0.0
+    skipped: int = 0
+    durable: Durable | None = None
     _random: random.Random | None = None
     _last: e.RunFinished | None = None
 
@@ -56,10 +63,12 @@ class Recorder:
         if type(event) in _SPECIAL and self._keeps_back(event):
             return
         events = self.journal.events
-        event.seq = len(events)
+        event.seq = len(events) + self.skipped
         event.time = trio.current_time() - self.began
         event.run_id = self.run_id
         events.append(event)
+        if self.durable is not None:
+            self.durable.write(event)
         for sinks in self.sinks:
             sinks.emit(event)
         if self.news is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import trio
 
+from marsys_core import events as e
 from marsys_core.agents.registry import inside_run
 from marsys_core.engine.clocks import Clock
 from marsys_core.engine.deadlines import Deadlines
@@ -21,7 +22,7 @@ from marsys_core.engine.people import People
 from marsys_core.engine.rulebook import Asked, Rulebook
 from marsys_core.engine.slots import Slots
 from marsys_core.engine.turns import Turns
-from marsys_core.errors import Cancelled, GuardRefused, RunTimeout
+from marsys_core.errors import Cancelled, GuardRefused, RunTimeout, told
 from marsys_core.orchestrator import (
     ROOT,
     Ask,
@@ -36,6 +37,7 @@ from marsys_core.orchestrator import (
     Sharing,
     Steer,
     StopRun,
+    exception_of,
     judged,
 )
 from marsys_core.protocols.channel import Channel
@@ -56,6 +58,8 @@ class RunShell(Turns):
     judge: Judge = judged
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: float = 0.0
+    taken_up: bool = False
+    voids: int | None = None
     _mail: dict[str, Command] = attrs.field(factory=dict)
     _tasks: dict[str, None] = attrs.field(factory=dict)
     _nurseries: dict[tuple[str, int], trio.Nursery] = attrs.field(factory=dict)
@@ -113,14 +117,14 @@ class RunShell(Turns):
     async def execute(self) -> None:
         """Run to the end. Afterwards nothing of it is running, however it ended."""
         # The calls of one step are few and flat on purpose: Trio resumes a task through every await above it.
-        self.began = trio.current_time()
+        self.began = trio.current_time() - self.before
         self.engine.runs[self] = self.scope
         token = inside_run.set(True)
         if self.config.timeout is not None:
             self.scope.deadline = self.began + self.config.timeout
         try:
             with self.scope:
-                root = self._begin()
+                root = self._go_on() if self.taken_up else self._begin()
                 if not self.engine.guards or await self._is_let_in():
                     await self._branch(root)
                 if self._detached:
@@ -160,6 +164,42 @@ class RunShell(Turns):
         self._tasks[ROOT] = None
         self._accept(commands)
         return self.orchestrator.state.branches[ROOT]
+
+    def _go_on(self) -> Branch:
+        """Carry on a run that was rebuilt from its record: what it had decided is done, its open steps are taken again."""
+        state = self.orchestrator.state
+        if self.voids is not None:
+            self.record(e.RunResumed("", state.run_n, ("", 0), self.voids))
+        self._tasks[ROOT] = None
+        self._accept(self.orchestrator.resume())
+        for branch in list(state.branches.values()):
+            if branch.phase is Phase.RUNNING:
+                replay = self.replays.get((branch.id, branch.steps))
+                self._mail[branch.id] = Steer(branch, "" if replay is None else replay.note)
+            if branch.phase is not Phase.SETTLED:
+                self._look_after(branch)
+        return state.branches[ROOT]
+
+    @property
+    def standing(self) -> str:
+        """How the run stands, in the words of a store."""
+        state = self.orchestrator.state
+        if not state.finished:
+            return "running"
+        if state.success:
+            return "succeeded"
+        error = exception_of(state.stopping) if state.stopping is not None else None
+        return "cancelled" if isinstance(error, Cancelled) else "failed"
+
+    @property
+    def failing(self) -> str:
+        """Why it has failed, in a line; nothing where it has not."""
+        state = self.orchestrator.state
+        failure = state.stopping or (state.branches[ROOT].error if ROOT in state.branches else None)
+        if state.success or failure is None:
+            return ""
+        error = exception_of(failure)
+        return f"{type(error).__name__}: {told(error)}"
 
     def _given(self) -> dict[str, Any]:
         if self.opening is None:
@@ -267,6 +307,8 @@ class RunShell(Turns):
                 else:
                     async with self.slots:
                         await self._step(branch, command)
+                if self.durable is not None:
+                    await self.durable.after_step()
             elif branch.phase is Phase.WAITING:
                 await self._wait_for_answer(branch)
             elif branch.fork is not None and branch.phase is not Phase.SETTLED:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from marsys_core.context import Budget
     from marsys_core.engine.history import Transcript
     from marsys_core.engine.prepared import Prepared
+    from marsys_core.engine.replay import Replay
     from marsys_core.engine.sessions import Opening
     from marsys_core.engine.slots import Leave
     from marsys_core.engine.turns import Turns
@@ -60,6 +61,8 @@ class Step:
     _base: int = 0
     _was_open: tuple[str, ...] = ()
     shared: SharedState | None = None
+    replay: Replay | None = None
+    made: dict[tuple[str, str], int] | None = None
 
     @property
     def task(self) -> Any:
@@ -360,7 +363,8 @@ class Step:
     def tool_context(self, call: ToolRun) -> Any:
         """Return what the tool of `call` is told of where it runs."""
         return ToolPlace(
-            self.run_id, self.branch.id, self.branch.node, self.branch.steps, call.call_id, self.task,
+            self.run_id, self.branch.id, self.branch.node, self.branch.steps, call.call_id,
+            call.idempotency_key, self.task,
             self.run.deps, self,
         )  # fmt: skip
 
@@ -431,6 +435,7 @@ class ToolPlace:
     node: str
     step: int
     call_id: str
+    idempotency_key: str
     task: Any
     deps: Any
     _caller: Step = attrs.field(repr=False, eq=False)

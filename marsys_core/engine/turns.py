@@ -17,6 +17,7 @@ from marsys_core.engine.deadlines import Deadlines
 from marsys_core.engine.history import History
 from marsys_core.engine.people import People
 from marsys_core.engine.prepared import Prepared
+from marsys_core.engine.recall import repeat
 from marsys_core.engine.record import Recorder
 from marsys_core.engine.sessions import Opening
 from marsys_core.engine.slots import Slots
@@ -46,6 +47,7 @@ from marsys_core.topology import Graph
 if TYPE_CHECKING:
     from marsys_core.engine.nested import Nested
     from marsys_core.engine.opening import Request
+    from marsys_core.engine.replay import Replay
     from marsys_core.orchestra import Orchestra
 
 __all__ = ["Turns"]
@@ -74,6 +76,7 @@ class Turns(Recorder, abc.ABC):
     nested: Nested | None = None
     origin: tuple[Orchestra, Request] | None = None
     slots: Slots | None = None
+    replays: dict[tuple[str, int], Replay] = attrs.field(factory=dict)
     _purse: Purse | None = None
     _deadlines: Deadlines | None = None
     _history: History | None = None
@@ -113,8 +116,16 @@ class Turns(Recorder, abc.ABC):
         else:
             await trio.lowlevel.checkpoint()
         prepared, attempt = self.agents[branch.node], 1
+        replay = self.replays.pop((branch.id, branch.steps), None) if self.replays else None
+        if replay is not None:
+            if (commands := repeat(self, branch, replay)) is not None:
+                self._accept(commands)
+                return
+            attempt = replay.attempt
         while True:
             step = Step(self, branch, prepared, self.unpack(branch.value), notes)
+            if replay is not None:
+                step.replay, replay = replay, None
             started = trio.current_time()
             try:
                 plain = self._deadlines is None and self.layers.agent_step is None and prepared.checks is None

@@ -141,6 +141,10 @@ def _branch_moved(state: RunState, branch: Branch, event: Any) -> None:
         branch.turn = 0
 
 
+def _branch_edited(state: RunState, branch: Branch, event: Any) -> None:
+    branch.value = event.value
+
+
 def _branch_arrived(state: RunState, branch: Branch, event: Any) -> None:
     _branch_moved(state, branch, event)
     if event.how == "gather" or event.how == "over":
@@ -385,6 +389,7 @@ _HANDLERS: dict[type[Event], Callable[[RunState, Any, Any], None]] = {
     e.RunStopped: _run_stopped,
     e.RunFinished: _run_finished,
     e.BranchStarted: _branch_started,
+    e.BranchEdited: _branch_edited,
     e.BranchMoved: _branch_arrived,
     e.BranchForked: _branch_forked,
     e.BranchDelivered: _branch_delivered,

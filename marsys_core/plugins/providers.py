@@ -25,11 +25,13 @@ class EngineInfo:
         name: What the embedding application calls its engine; for logs and metrics.
         version: The version of `marsys_core`.
         directory: Where files may be written, or None: then nothing is written to disk.
+        storage: The file that runs are to be kept in, where the application names one.
     """
 
     name: str
     version: str
     directory: Path | None = None
+    storage: Path | None = None
 
 
 @attrs.frozen(eq=False)

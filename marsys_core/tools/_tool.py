@@ -56,6 +56,10 @@ class ToolContext(Protocol):
         """The call; the same when it is answered from the journal."""
 
     @property
+    def idempotency_key(self) -> str:
+        """A text for the outside world to tell this call by: the same when a resumed run makes it again, and no other's."""
+
+    @property
     def task(self) -> Any:
         """The run's original task."""
 
@@ -116,6 +120,7 @@ class Tool:
         idempotent: Whether a call may be run again after a crash that left its outcome unknown.
         isolation: ``"process"`` where each call runs in a process of its own, or None.
         approval: Whether a person is asked before each call.
+        verify: Finds out whether a call took effect, or None.
     """
 
     function: Callable[..., Any]
@@ -125,6 +130,7 @@ class Tool:
     idempotent: bool = False
     isolation: Isolation | None = None
     approval: bool = attrs.field(default=False, kw_only=True)
+    verify: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     _description: str | None = None
     _signature: Signature | None = None
     _spec: ToolSpec | None = attrs.field(default=None, init=False)
@@ -216,6 +222,7 @@ def tool(
     idempotent: bool = False,
     isolation: Isolation | None = None,
     approval: bool = False,
+    verify: Callable[..., Any] | None = None,
     async_library: Literal["trio", "asyncio"] | None = None,
 ) -> Tool: ...
 @overload
@@ -227,6 +234,7 @@ def tool(
     idempotent: bool = False,
     isolation: Isolation | None = None,
     approval: bool = False,
+    verify: Callable[..., Any] | None = None,
     async_library: Literal["trio", "asyncio"] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
@@ -239,6 +247,7 @@ def tool(
     idempotent: bool = False,
     isolation: Isolation | None = None,
     approval: bool = False,
+    verify: Any = None,
     async_library: Literal["trio", "asyncio"] | None = None,
 ) -> Any:
     """Make a `Tool` of a plain or an async function; a decorator, bare or with arguments.
@@ -255,6 +264,9 @@ def tool(
             the call is cancelled and when the run ends: for a plain function that a limit has to stop. It is
             found there by its module and name, and takes and gives plain data.
         approval: Whether a person is asked before each call; with nobody to ask it never runs.
+        verify: Asked after a crash that left the outcome of a call unknown, with what the tool was called with: a plain
+            or an async function that returns what the call came to, or None where it did not take effect; it is
+            then made.
         async_library: ``"asyncio"`` for an async function that is written for asyncio; what the function says
             itself by default, or else ``"trio"``.
 
@@ -270,6 +282,7 @@ def tool(
             idempotent=idempotent,
             isolation=isolation,
             approval=approval,
+            verify=verify,
             async_library=async_library,
         )
     plain = getattr(function, "__func__", function)
@@ -278,6 +291,8 @@ def tool(
         raise ConfigError(msg)
     name = function.__name__ if name is None else name
     problems = _problems(name, timeout, idempotent)
+    if verify is not None and not callable(verify):
+        problems.append(f"verify should be a function, not {shown(verify)}")
     if isolation is not None:
         from marsys_core.tools._isolation import refusals
 
@@ -294,6 +309,7 @@ def tool(
         isolation,
         description=description,
         approval=approval,
+        verify=verify,
     )
     whose = f"tool {name!r}"
     library = written_for(function, whose) if async_library is None else checked_library(async_library, whose)

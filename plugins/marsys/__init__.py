@@ -42,13 +42,14 @@ if TYPE_CHECKING:
     from marsys_core.messages import Message, ToolCall, Usage
     from marsys_core.models import Capabilities, ModelRequest, ModelResponse, Sampling
     from marsys_core.options import RunOptions
-    from marsys_core.orchestra import Orchestra, Run
+    from marsys_core.orchestra import Orchestra
     from marsys_core.orchestrator import Facts
     from marsys_core.plugins import PluginSettings
     from marsys_core.protocols.guard import GuardSubject
     from marsys_core.protocols.rule import Allow, Block, Modify, RuleFacts, Stop
     from marsys_core.questions import Question
     from marsys_core.results import BranchResult, RunResult
+    from marsys_core.run import Run
     from marsys_core.tools import Tool, ToolContext, tool
     from marsys_core.topology import ConvergencePolicy, Edge, EdgePattern, Node, Topology
     from marsys_core.topology.patterns import Patterns
@@ -87,7 +88,8 @@ _HOMES = {
     "marsys_core.messages": ("Message", "ToolCall", "Usage"),
     "marsys_core.models": ("Capabilities", "ModelRequest", "ModelResponse", "Sampling"),
     "marsys_core.options": ("RunOptions",),
-    "marsys_core.orchestra": ("Orchestra", "Run"),
+    "marsys_core.orchestra": ("Orchestra",),
+    "marsys_core.run": ("Run",),
     "marsys_core.orchestrator": ("Facts",),
     "marsys_core.plugins": ("PluginSettings",),
     "marsys_core.protocols.rule": ("Allow", "Block", "Modify", "RuleFacts", "Stop"),

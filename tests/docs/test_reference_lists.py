@@ -32,11 +32,12 @@ from marsys_core.errors import ModelErrorKind
 from marsys_core.messages import ToolCall
 from marsys_core.models import FinishReason, ModelRequest, ModelResponse, Sampling
 from marsys_core.options import RunOptions
-from marsys_core.orchestra import Orchestra, Run
+from marsys_core.orchestra import Orchestra
 from marsys_core.orchestrator import Offer
 from marsys_core.plugins import knobs
 from marsys_core.questions import Question
 from marsys_core.results import BranchResult, RunResult
+from marsys_core.run import Run
 from marsys_core.tools import ToolContext, tool
 from marsys_core.topology import Node
 from tests.docs.pages import ROOT, blocks

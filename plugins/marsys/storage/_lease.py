@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
 import secrets
-import socket
 from pathlib import Path
 
 import attrs
@@ -38,7 +38,7 @@ def myself() -> Holder:
     """Return a holder for a store of this process."""
     pid = os.getpid()
     return Holder(
-        token=secrets.token_hex(8), host=socket.gethostname(), place=_place(), pid=pid, started=_started(pid)
+        token=secrets.token_hex(8), host=platform.node(), place=_place(), pid=pid, started=_started(pid)
     )
 
 

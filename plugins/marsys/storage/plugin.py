@@ -38,7 +38,7 @@ def _open_sqlite(context: OpenContext, settings: StorageSettings) -> AbstractAsy
     from marsys.storage._store import SQLiteStore
 
     directory = context.engine.directory
-    path = settings.path or (directory / "runs.db" if directory else None)
+    path = context.engine.storage or settings.path or (directory / "runs.db" if directory else None)
     if path is None:
         msg = "the SQLite store has no file: set plugins.storage.path, or give the engine a directory"
         raise SettingsError(msg)

@@ -15,9 +15,10 @@ import trio.testing
 from marsys_core import events as e
 from marsys_core.errors import Cancelled
 from marsys_core.hosts.loops import loops
-from marsys_core.orchestra import Orchestra, Run
+from marsys_core.orchestra import Orchestra
 from marsys_core.orchestrator import RunState
 from marsys_core.results import RunResult
+from marsys_core.run import Run
 from tests.core.engine.corpus import CORPUS, Books, Workflow
 from tests.core.fakes import BARE, Heard, bare, seeded
 

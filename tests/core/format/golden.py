@@ -151,6 +151,9 @@ EVENTS: list[Event] = [
     e.Dropped(*BRANCH, {"k": [1, None]}, ("0", 2), "its join was cancelled", "join"),
     e.StateMerged(*BRANCH, {}, 1),
     e.StateMerged(*BRANCH, None, None, failure_of(errors.StateError("no", "k"))),
+    e.ToolUncertain(*BRANCH, "A", "f", "c1", "nobody knows"),
+    e.RunResumed("", 3, ("", 0), 7),
+    e.BranchEdited(*BRANCH, "A", {"a": [1, "x"]}),
 ]  # fmt: skip
 
 

@@ -1,0 +1,180 @@
+"""The stored side of a run: its events go to a store as they happen, and who has to wait for the disk does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from marsys_core.errors import ConfigError
+from marsys_core.events import Event
+from marsys_core.format import encode
+from marsys_core.journal import MemoryJournal
+from marsys_core.messages import shown
+from marsys_core.protocols.store import Entry, RunInfo, RunLog
+from marsys_core.values import Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from marsys_core.engine.run import RunShell
+    from marsys_core.protocols.store import Store
+
+__all__ = ["Durable", "StoredJournal", "adopt_log", "begin_log", "carry_out", "holder", "refuse_unkept"]
+
+
+@attrs.define(eq=False)
+class StoredJournal(MemoryJournal):
+    """A journal in memory whose large values go to a store as well."""
+
+    log: RunLog | None = None
+
+    def put(self, value: Any) -> Ref:
+        """Keep a large value under its hash."""
+        import hashlib
+        import json
+
+        data = json.dumps(self.converter.encode(value), sort_keys=True).encode()
+        ref = Ref(hashlib.sha256(data).hexdigest(), len(data))
+        if ref.sha256 not in self._blobs:
+            self._blobs[ref.sha256] = value
+            if self.log is not None:
+                self.log.put(ref.sha256, data)
+        return ref
+
+    def blobs(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the large values that it has, as they are stored."""
+        import json
+
+        for sha256, value in self._blobs.items():
+            yield sha256, json.dumps(self.converter.encode(value), sort_keys=True).encode()
+
+    def load(self, sha256: str, data: bytes) -> None:
+        """Take a large value that the store had."""
+        import json
+
+        self._blobs[sha256] = self.converter.decode(json.loads(data))
+
+
+@attrs.define(eq=False, kw_only=True)
+class Durable:
+    """A run's log in a store.
+
+    Args:
+        log: Where its events go.
+        journal: Its journal, which encodes them.
+        level: ``"run"``, ``"step"`` or ``"call"``: when what happened has to be kept before the run goes on.
+    """
+
+    log: RunLog
+    journal: StoredJournal
+    level: str = "step"
+
+    def write(self, event: Event) -> None:
+        """Hand `event` to the store; nobody waits."""
+        self.log.append(
+            Entry(
+                event.seq, event.branch, event.n, event.cause, type(event).__name__, event.time,
+                encode(event, self.journal.converter),
+            )
+        )  # fmt: skip
+
+    async def after_step(self) -> None:
+        """A step has ended, and what it decided is about to take effect."""
+        if self.level != "run":
+            await self.log.commit()
+
+    async def after_call(self) -> None:
+        """A call has ended, and its step is about to go on."""
+        if self.level == "call":
+            await self.log.commit()
+
+    async def around_effect(self) -> None:
+        """A call that may not be made twice is about to be made, or has just been."""
+        if self.level != "run":
+            await self.log.commit()
+
+    async def close(self, run: RunShell) -> None:
+        """The run goes on no further here: say how it stands, and give it back."""
+        self.log.update(status=run.standing, steps=run.orchestrator.state.steps, error=run.failing)
+        with trio.CancelScope(shield=True):
+            await self.log.release()
+
+
+async def carry_out(run: RunShell) -> None:
+    """Carry out a run; where its engine has a store, keep it there as it goes.
+
+    Raises:
+        StoreError: The store cannot keep it.
+    """
+    store = run.engine.store
+    if store is None:
+        await run.execute()
+        return
+    if run.durable is None:
+        await begin_log(run, store)
+    assert run.durable is not None  # it was begun or taken up
+    try:
+        await run.execute()
+    finally:
+        await run.durable.close(run)
+
+
+async def begin_log(run: RunShell, store: Store, forked_from: tuple[str, int] | None = None) -> None:
+    """Begin a run's log in `store`."""
+    import json
+
+    from marsys_core.engine.fingerprint import drawn, made_of
+
+    refuse_unkept(run)
+    info = RunInfo(
+        run_id=run.run_id,
+        session_id=run.session_id if run.nested is None else "",
+        task=shown(run.unpack(run.task), 200),
+        fingerprint=json.dumps({"made": made_of(run), "drawn": drawn(run.topology), "task": _brief(run)}),
+        parent="" if run.nested is None else run.nested.parent[0],
+        forked_from=forked_from,
+    )
+    adopt_log(run, await store.create(info, holder()))
+
+
+def _brief(run: RunShell) -> Any:
+    """Return the task, for a run that is interrupted before its first entry is kept."""
+    return run.journal.converter.encode(run.unpack(run.task))
+
+
+def adopt_log(run: RunShell, log: RunLog) -> None:
+    """Have what happens in `run` from now on go to `log`."""
+    journal = run.journal
+    assert isinstance(journal, StoredJournal)  # it was assembled for a store
+    journal.log = log
+    for sha256, value in journal.blobs():
+        log.put(sha256, value)
+    run.durable = Durable(log=log, journal=journal, level=run.config.durability)
+
+
+def holder() -> str:
+    """Say who has a run, for others that want it."""
+    import os
+    import platform
+
+    return f"process {os.getpid()} on {platform.node()}"
+
+
+def refuse_unkept(run: RunShell) -> None:
+    """See that nothing is done twice without anybody knowing.
+
+    Raises:
+        ConfigError: What is recorded at the end only, and calls tools that may not be called twice.
+    """
+    if run.config.durability != "run":
+        return
+    for node, prepared in sorted(run.agents.items()):
+        for name, tool in prepared.tools.items():
+            if not tool.idempotent and name not in prepared.team_tools:
+                msg = (
+                    f"durability='run' records a run at its end, and agent {node!r} has the tool {name!r}, which may "
+                    "not be called twice; declare it idempotent=True, or use durability='step'"
+                )
+                raise ConfigError(msg)

@@ -1,0 +1,131 @@
+"""What a run is made of, in a form that can be compared: source, instructions, models, topology, settings.
+
+Never the values of attributes or the identity of objects: the same program, started again, has the same print.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from marsys_core.agents import FunctionAgent
+from marsys_core.agents.pool import AgentPool
+from marsys_core.errors import ChangedRun, TopologyError
+
+if TYPE_CHECKING:
+    from marsys_core.config import ExecutionConfig
+    from marsys_core.engine.prepared import Prepared
+    from marsys_core.engine.run import RunShell
+    from marsys_core.tools import Tool
+    from marsys_core.topology import Topology
+
+__all__ = ["drawn", "made_of", "refuse_changes"]
+
+_SHORT = 16  # hex digits: two texts that differ have the same ones by accident once in 10**19
+
+
+def made_of(run: RunShell) -> dict[str, Any]:
+    """Return what `run` is made of, as plain data."""
+    return {
+        "topology": run.topology.fingerprint[:_SHORT],
+        "agents": {node: _agent(prepared) for node, prepared in sorted(run.agents.items())},
+        "settings": _settings(run.config),
+    }
+
+
+def drawn(topology: Topology) -> dict[str, Any] | None:
+    """Return a topology as plain data; None where it has functions in it, which data cannot have."""
+    try:
+        plain = topology.to_dict()
+        json.dumps(plain)
+    except (TopologyError, TypeError, ValueError):
+        return None
+    return plain
+
+
+def refuse_changes(run_id: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """See that a run goes on with what it began with.
+
+    Raises:
+        ChangedRun: Something differs; each difference is one of its problems.
+    """
+    problems = [*_differences("", before, now)]
+    if problems:
+        msg = (
+            f"run {run_id!r} began with something else than what is here now; "
+            "resume it with accept_changes=True if that is meant"
+        )
+        raise ChangedRun(msg, problems)
+
+
+def _differences(path: str, before: Any, now: Any) -> list[str]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        found = []
+        for key in sorted({*before, *now}):
+            inner = f"{path}.{key}" if path else key
+            if key not in now:
+                found.append(f"{inner}: is not there any more")
+            elif key not in before:
+                found.append(f"{inner}: is new")
+            else:
+                found += _differences(inner, before[key], now[key])
+        return found
+    return [] if before == now else [f"{path}: was {before!r:.100}, is {now!r:.100}"]
+
+
+def _agent(prepared: Prepared) -> dict[str, Any]:
+    agent = prepared.agent
+    cls = agent.agent_class if isinstance(agent, AgentPool) else type(agent)
+    made: dict[str, Any] = {
+        "class": f"{cls.__module__}.{cls.__qualname__}",
+        "source": _source(cast("Hashable", cls)),
+    }
+    if isinstance(agent, FunctionAgent):
+        made["source"] = _source(agent.function)
+    system = getattr(agent, "system", "")
+    if isinstance(system, str) and system:
+        made["instruction"] = _digest(system)
+    if prepared.model is not None:
+        given = prepared.given_model
+        made["model"] = given if isinstance(given, str) else getattr(prepared.model, "name", "")
+    if prepared.tools:
+        made["tools"] = {name: _tool(tool) for name, tool in sorted(prepared.tools.items())}
+    return made
+
+
+def _tool(tool: Tool) -> str:
+    return _source(getattr(tool.function, "__func__", tool.function))
+
+
+def _settings(config: ExecutionConfig) -> dict[str, Any]:
+    """The settings that are not the default ones; those that only show a run change nothing."""
+    return {
+        field.name: repr(value)
+        for field in attrs.fields(type(config))
+        if field.name != "status" and (value := getattr(config, field.name)) != _default(field)
+    }
+
+
+def _default(field: Any) -> Any:
+    default = field.default
+    return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=1024)
+def _source(code: Any) -> str:
+    """Return a digest of the source of a class or a function; of its code, where the source is not there."""
+    try:
+        return _digest(inspect.getsource(inspect.unwrap(code)))
+    except (OSError, TypeError):
+        bare = getattr(code, "__code__", None)
+        return _digest(repr((bare.co_code, bare.co_consts, bare.co_names))) if bare is not None else ""
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:_SHORT]

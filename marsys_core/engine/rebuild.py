@@ -1,0 +1,171 @@
+"""Rebuilding a run from what a store has of it, so that it goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from marsys_core import events as e
+from marsys_core.engine.durable import StoredJournal, adopt_log, holder
+from marsys_core.engine.recall import recall
+from marsys_core.engine.replay import replays
+from marsys_core.errors import UnknownName
+from marsys_core.format import check_format, decode
+from marsys_core.journal import unpack
+from marsys_core.messages import Usage
+from marsys_core.orchestrator import RunState
+from marsys_core.values import Converter
+
+if TYPE_CHECKING:
+    from marsys_core.engine.run import RunShell
+    from marsys_core.protocols.store import Entry, Store
+
+__all__ = ["bring_to", "given_to", "parted", "read_events", "rebuild", "take_up"]
+
+_WRONG = (e.StepFailed, e.LimitReached, e.GuardRefusedInput, e.RunStopped)
+
+
+def read_events(entries: Sequence[Entry], converter: Converter, run_id: str) -> list[e.Event]:
+    """Return the events of a run's entries.
+
+    Raises:
+        FormatError: An entry that is none, or of a newer format.
+    """
+    found: list[e.Event] = []
+    for entry in entries:
+        event = decode(
+            entry.kind, entry.data, converter,
+            branch=entry.branch, n=entry.n, cause=entry.cause, seq=entry.seq, time=entry.time, run_id=run_id,
+        )  # fmt: skip
+        if type(event) is e.RunStarted:
+            check_format(event.format, run_id)
+        found.append(event)
+    return found
+
+
+def rebuild(run: RunShell, events: Sequence[e.Event], blobs: Mapping[str, bytes]) -> None:
+    """Bring `run`, which has not begun, to where `events` end; one that had failed, to before it did."""
+    kept, void = parted(events)
+    cut = _failed_at(kept)
+    if cut is not None:
+        kept, void = kept[:cut], [*kept[cut:], *void]
+    bring_to(run, kept, void, blobs, given_to(events) if void else None)
+    run.before, run.skipped = events[-1].time, events[-1].seq + 1 - len(kept)
+    run.voids = None if cut is None else kept[-1].seq + 1
+
+
+def bring_to(
+    run: RunShell,
+    kept: Sequence[e.Event],
+    void: Sequence[e.Event],
+    blobs: Mapping[str, bytes],
+    given: Mapping[int, Any] | None,
+) -> None:
+    """Bring `run` to where `kept` ends; `void` answers steps that will be taken again with the input in `given`."""
+    journal = run.journal
+    assert isinstance(journal, StoredJournal)  # it was assembled for a store
+    for sha256, data in blobs.items():
+        journal.load(sha256, data)
+    started = kept[0]
+    assert isinstance(started, e.RunStarted)  # every journal begins with it
+    run.task = unpack(journal, started.task)
+    if run.opening is not None:
+        said = {name: unpack(journal, messages) for name, messages in started.given.items()}
+        run.opening = attrs.evolve(run.opening, given=said)
+    for event in kept:
+        _remember(run, event)
+        run.orchestrator.state.apply(event)
+        journal.events.append(event)
+    run.replays = replays(journal, kept, void, given)
+    run.usage = _usage(kept, open_=frozenset(branch for branch, _ in run.replays))
+    run.taken_up = True
+
+
+def parted(events: Sequence[e.Event]) -> tuple[list[e.Event], list[e.Event]]:
+    """Return the events that hold, and those that were made void by going on from before them."""
+    kept: list[e.Event] = []
+    void: list[e.Event] = []
+    for event in events:
+        if type(event) is e.RunResumed:
+            while kept and kept[-1].seq >= event.at:
+                void.append(kept.pop())
+        else:
+            kept.append(event)
+    return kept, sorted(void, key=lambda event: event.seq)
+
+
+def _failed_at(events: Sequence[e.Event]) -> int | None:
+    """Return the place of the first thing that went wrong in a run that failed; None where it has not."""
+    last = events[-1]
+    if not isinstance(last, e.RunFinished) or last.success:
+        return None
+    return next((index for index, event in enumerate(events) if isinstance(event, _WRONG)), None)
+
+
+def given_to(events: Sequence[e.Event]) -> dict[int, Any]:
+    """Return what each step was given, by the `seq` of its beginning."""
+    state, found = RunState(), {}
+    for event in events:
+        if type(event) is e.RunResumed:
+            state = RunState()
+            for kept in parted([each for each in events if each.seq <= event.seq])[0]:
+                state.apply(kept)
+            continue
+        if type(event) is e.StepStarted:
+            found[event.seq] = state.branches[event.branch].value
+        state.apply(event)
+    return found
+
+
+def _remember(run: RunShell, event: e.Event) -> None:
+    """Keep what the engine knows besides the orchestrator: conversations, and warnings."""
+    if type(event) is e.Warned:
+        run.warnings[event.message] = None
+    elif type(event) is e.StepFinished and event.messages:
+        recall(run, run.orchestrator.state.branches[event.branch], event)
+
+
+def _usage(events: Sequence[e.Event], open_: frozenset[str]) -> Usage | None:
+    """What was spent, without what the open steps have: they count it when they are taken again."""
+    begun = {
+        event.branch: event.seq
+        for event in events
+        if event.branch in open_ and isinstance(event, e.StepStarted | e.StepRetried | e.StepSteered)
+    }
+    total: Usage | None = None
+    for event in events:
+        usage = (
+            event.usage
+            if isinstance(event, e.ModelReplied | e.ModelFailed | e.TeamFinished | e.TeamFailed)
+            else None
+        )
+        if usage is None or event.seq > begun.get(event.branch, event.seq):
+            continue
+        if isinstance(event, e.ModelReplied) and not usage.model_calls:
+            usage = attrs.evolve(usage, model_calls=1)
+        total = usage if total is None else total + usage
+    return total
+
+
+async def take_up(run: RunShell, store: Store) -> bool:
+    """Take up a run in `store` where it was left, if it is there, and say whether it is.
+
+    Raises:
+        RunHeld: Somebody else has it.
+    """
+    try:
+        log = await store.take(run.run_id, holder())
+    except UnknownName:
+        return False
+    try:
+        entries = await store.entries(run.run_id)
+        events = read_events(entries, run.engine.converter, run.run_id)
+        if events:
+            rebuild(run, events, await store.blobs(run.run_id))
+        adopt_log(run, log)
+    except BaseException:
+        await log.release()
+        raise
+    return True

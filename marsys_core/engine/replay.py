@@ -1,0 +1,196 @@
+"""What is recorded of a step that is taken again: its calls are answered from there, and made no second time."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from marsys_core import events as e
+from marsys_core.errors import ToolError
+from marsys_core.journal import unpack
+from marsys_core.messages import ToolCall, Usage
+from marsys_core.models import FinishReason, ModelResponse
+from marsys_core.values import Ref
+
+if TYPE_CHECKING:
+    from marsys_core.engine.turns import Turns
+    from marsys_core.journal import Journal
+
+__all__ = ["RecordedTool", "Replay", "answered", "key_of", "replays"]
+
+_CALLS = (
+    e.ModelReplied, e.ToolStarted, e.ToolFinished, e.ToolFailed, e.TeamStarted, e.TeamFinished, e.TeamFailed,
+)  # fmt: skip
+_ENDS = (e.StepFinished, e.StepFailed, e.BranchSettled)
+INTERRUPTED = "interrupted"
+_ANEW = (e.StepStarted, e.StepRetried, e.StepSteered)
+
+
+@attrs.frozen(eq=False)
+class RecordedTool:
+    """A tool call as it is recorded; without an end, nobody knows whether it took effect."""
+
+    started: e.ToolStarted
+    ended: e.ToolFinished | e.ToolFailed | None
+
+
+@attrs.define(eq=False)
+class Replay:
+    """The recorded calls of one step, each given out once.
+
+    A model call is known by its position among those of the step; a tool call by the tool's name, its
+    arguments, and how many calls of the same came before it. A step that ended, and is taken again with the same
+    input because something before it is void, is `finished`: it is not taken, and comes to the same.
+    """
+
+    journal: Journal
+    note: str = ""
+    attempt: int = 1
+    finished: e.StepFinished | None = None
+    given: Any = None
+    _replies: deque[e.ModelReplied] = attrs.field(factory=deque)
+    _tools: dict[tuple[str, str], deque[RecordedTool]] = attrs.field(factory=lambda: defaultdict(deque))
+    _teams: dict[tuple[str, str], deque[tuple[e.TeamStarted, e.TeamFinished | e.TeamFailed | None]]] = (
+        attrs.field(factory=lambda: defaultdict(deque))
+    )
+
+    @classmethod
+    def of(cls, journal: Journal, events: Iterable[e.Event], *, failures: bool = True) -> Replay:
+        """Return what `events`, those of one unfinished step, say of its calls.
+
+        Args:
+            journal: Where large values are.
+            events: What was recorded on the step's branch since it began.
+            failures: Whether calls that failed count: not where the step is to be tried once more.
+        """
+        replay = cls(journal)
+        events = list(events)
+        by_call: dict[str, deque[Any]] = defaultdict(deque)
+        for event in events:
+            if isinstance(event, e.ToolFinished | e.ToolFailed | e.TeamFinished | e.TeamFailed):
+                by_call[event.call_id].append(event)
+        for event in events:
+            if type(event) is e.StepSteered:
+                replay.note, replay.attempt = event.note, event.attempt + 1
+            elif type(event) is e.StepRetried:
+                replay.attempt = event.attempt + 1
+            if type(event) is e.ModelReplied:
+                replay._replies.append(event)
+            elif type(event) is e.ToolStarted:
+                end = by_call[event.call_id].popleft() if by_call[event.call_id] else None
+                if type(end) is e.ToolFailed and (end.error == INTERRUPTED or not failures):
+                    if end.error != INTERRUPTED:
+                        continue
+                    end = None  # it was cancelled on its way
+                replay._tools[event.tool, key_of(journal, event.arguments)].append(RecordedTool(event, end))
+            elif type(event) is e.TeamStarted:
+                end = by_call[event.call_id].popleft() if by_call[event.call_id] else None
+                if type(end) is e.TeamFailed and not failures:
+                    continue
+                replay._teams[event.team, key_of(journal, event.task)].append((event, end))
+        return replay
+
+    def reply(self) -> ModelResponse | None:
+        """Return the next reply of a model, if it is recorded."""
+        if not self._replies:
+            return None
+        event = self._replies.popleft()
+        content = unpack(self.journal, event.content)
+        calls = tuple(
+            attrs.evolve(call, arguments=unpack(self.journal, call.arguments))
+            if isinstance(call, ToolCall) and isinstance(call.arguments, Ref)
+            else call
+            for call in event.tool_calls
+        )
+        return ModelResponse(
+            content=content if isinstance(content, str) else tuple(content),
+            tool_calls=calls,
+            finish_reason=FinishReason(event.finish_reason),
+            usage=event.usage or Usage(),
+        )
+
+    def tool(self, name: str, arguments: Any) -> RecordedTool | None:
+        """Return the next call of that tool with these arguments, if it is recorded."""
+        waiting = self._tools.get((name, key_of(self.journal, arguments)))
+        return waiting.popleft() if waiting else None
+
+    def team(self, name: str, task: Any) -> tuple[e.TeamStarted, e.TeamFinished | e.TeamFailed | None] | None:
+        """Return the next nested run of that team on this task, if it is recorded."""
+        waiting = self._teams.get((name, key_of(self.journal, task)))
+        return waiting.popleft() if waiting else None
+
+    def left(self) -> list[RecordedTool]:
+        """Return the recorded calls that nobody has asked for and that may not be made twice."""
+        return [each for waiting in self._tools.values() for each in waiting if not each.started.idempotent]
+
+
+def key_of(journal: Journal, value: Any) -> str:
+    """Return the same text for the same arguments, however their keys are ordered."""
+    import json
+
+    if isinstance(value, Ref):
+        return value.sha256
+    value = unpack(journal, value)
+    if type(value) is str:
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return str(value)
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def replays(
+    journal: Journal,
+    kept: Sequence[e.Event],
+    void: Sequence[e.Event] = (),
+    given: Mapping[int, Any] | None = None,
+) -> dict[tuple[str, int], Replay]:
+    """Return, by branch and number of the step, what is recorded of steps that will be taken again.
+
+    Args:
+        journal: Where large values are.
+        kept: The events that hold; of them, what steps that had begun and not ended have done.
+        void: The events that do not hold any more, in order; their steps count as far as they went well.
+        given: What each void step was given, by the `seq` of its beginning.
+    """
+    begun: dict[str, tuple[int, list[e.Event]]] = {}
+    found: dict[tuple[str, int], Replay] = {}
+    for event in kept:
+        _follow(begun, event)
+        if type(event) in _ENDS:
+            begun.pop(event.branch, None)
+    if not void:
+        return {(branch, step): Replay.of(journal, events) for branch, (step, events) in begun.items()}
+    for event in void:
+        _follow(begun, event)
+        if type(event) in _ENDS and event.branch in begun:
+            step, events = begun.pop(event.branch)
+            replay = found[event.branch, step] = Replay.of(journal, events, failures=False)
+            if type(event) is e.StepFinished and given is not None:
+                replay.finished, replay.given = event, given.get(events[0].seq)
+    for branch, (step, events) in begun.items():
+        found[branch, step] = Replay.of(journal, events, failures=False)
+    return found
+
+
+def _follow(begun: dict[str, tuple[int, list[e.Event]]], event: e.Event) -> None:
+    kind = type(event)
+    if kind is e.StepStarted:
+        begun[event.branch] = (event.step, [event])  # type: ignore[attr-defined]
+    elif (kind in _ANEW or kind in _CALLS) and event.branch in begun:
+        step, events = begun[event.branch]
+        begun[event.branch] = (step, [event] if kind in _ANEW else [*events, event])
+
+
+def answered(run: Turns, end: e.ToolFinished | e.ToolFailed) -> Any:
+    """Return what a recorded call came to, or raise that it failed.
+
+    Raises:
+        ToolError: It failed, with the text that is recorded.
+    """
+    if type(end) is e.ToolFailed:
+        raise ToolError(end.error)
+    return run.unpack(end.result)  # type: ignore[union-attr]

@@ -1,0 +1,136 @@
+"""Going on with a run that a store has: taking it, rebuilding it, carrying it out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from marsys_core import events as e
+from marsys_core.engine.durable import begin_log, carry_out
+from marsys_core.engine.fingerprint import made_of, refuse_changes
+from marsys_core.engine.opening import Request, assemble, concluded
+from marsys_core.engine.rebuild import bring_to, given_to, parted, read_events, take_up
+from marsys_core.engine.report import report
+from marsys_core.errors import ConfigError, LifecycleError
+from marsys_core.options import RunOptions
+
+if TYPE_CHECKING:
+    from marsys_core.engine.engine import Engine
+    from marsys_core.engine.run import RunShell
+    from marsys_core.orchestra import Orchestra
+    from marsys_core.protocols.store import Store
+    from marsys_core.results import RunResult
+
+__all__ = ["KEEP", "fork", "resume", "store_of", "unfinished"]
+
+KEEP: Any = object()
+"""Stands for the input that a step was given."""
+
+
+def store_of(engine: Engine) -> Store:
+    """Return where the engine keeps its runs.
+
+    Raises:
+        LifecycleError: Nowhere.
+    """
+    if engine.store is None:
+        msg = "this Orchestra keeps no runs; open it with Orchestra(storage='runs.db'), or Orchestra.open(directory)"
+        raise LifecycleError(msg)
+    return engine.store
+
+
+async def unfinished(engine: Engine, session_id: str) -> str:
+    """Return the id of the newest run of a session that can be gone on with, or that has succeeded; else nothing."""
+    for info in await store_of(engine).runs(session_id=session_id, limit=1):
+        return "" if info.status == "cancelled" else info.run_id
+    return ""
+
+
+async def resume(
+    orchestra: Orchestra,
+    engine: Engine,
+    run_id: str,
+    topology: Any,
+    options: RunOptions,
+    accept_changes: bool,
+) -> RunResult:
+    """Go on with a run, and return what it came to, or raise it, as its settings ask."""
+    store = store_of(engine)
+    run = await _assembled(orchestra, engine, store, run_id, topology, options, accept_changes)
+    await take_up(run, store)
+    await carry_out(run)
+    return concluded(run, report(run))
+
+
+async def fork(
+    orchestra: Orchestra,
+    engine: Engine,
+    run_id: str,
+    at: int,
+    edit: Any,
+    options: RunOptions,
+    accept_changes: bool,
+) -> RunResult:
+    """Begin a new run that shares the past of another one up to its step number `at`, and return what it came to."""
+    store, new_id = store_of(engine), orchestra.new_id()
+    run = await _assembled(orchestra, engine, store, run_id, None, options, accept_changes, new_id)
+    events = read_events(await store.entries(run_id), engine.converter, new_id)
+    kept, void = parted(events)
+    index = _step(kept, at, run_id)
+    given, step = given_to(events), kept[index]
+    past = kept[:index]
+    for seq, event in enumerate(past):
+        event.seq = seq
+    bring_to(run, past, [*kept[index:], *void], await store.blobs(run_id), given)
+    run.before = past[-1].time
+    await begin_log(run, store, (run_id, step.seq))
+    assert run.durable is not None  # its log was begun
+    for event in past:
+        run.durable.write(event)
+    if edit is not KEEP:
+        branch = run.orchestrator.state.branches[step.branch]
+        run.record(e.BranchEdited(branch.id, branch.n, branch.last, branch.node, run.keep(edit)))
+    await carry_out(run)
+    return concluded(run, report(run))
+
+
+def _step(events: Sequence[e.Event], at: int, run_id: str) -> int:
+    """Return the place of the beginning of a step.
+
+    Raises:
+        ConfigError: The run has no such step.
+    """
+    begun = [index for index, event in enumerate(events) if type(event) is e.StepStarted]
+    if not 1 <= at <= len(begun):
+        msg = f"run {run_id!r} has taken {len(begun)} steps; at= is one of them, from 1, not {at!r}"
+        raise ConfigError(msg)
+    return begun[at - 1]
+
+
+async def _assembled(
+    orchestra: Orchestra,
+    engine: Engine,
+    store: Store,
+    run_id: str,
+    topology: Any,
+    options: RunOptions,
+    accept_changes: bool,
+    new_id: str = "",
+) -> RunShell:
+    info = await store.info(run_id)
+    known = json.loads(info.fingerprint)
+    if topology is None:
+        topology = known["drawn"]
+    if topology is None:
+        msg = (
+            f"run {run_id!r} has a topology with functions in it, which cannot be recorded: "
+            "give it again with topology="
+        )
+        raise ConfigError(msg)
+    options["session_id"] = info.session_id or None
+    request = Request(task=known["task"], topology=topology, options=options)
+    run = await assemble(orchestra, engine, request, new_id or run_id)
+    if not accept_changes:
+        refuse_changes(run_id, known["made"], made_of(run))
+    return run

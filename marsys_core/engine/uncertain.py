@@ -1,0 +1,63 @@
+"""Calls that may have taken effect: telling them apart to the outside world, and settling what a crash left open."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from marsys_core import events as e
+from marsys_core.engine.replay import key_of
+from marsys_core.engine.threads import run_in_thread
+from marsys_core.errors import UncertainOutcome
+
+if TYPE_CHECKING:
+    from marsys_core.engine.step import Step
+    from marsys_core.tools import Tool
+
+__all__ = ["UNMADE", "idempotency_key", "settled"]
+
+UNMADE: Any = object()
+"""Stands for the outcome of a call that did not take effect, and is to be made."""
+
+
+def idempotency_key(step: Step, name: str, arguments: Any) -> str:
+    """Return the key of the next call of that tool with these arguments in `step`.
+
+    It depends on the run, the branch, the step, the tool, the arguments and how many calls of the same came before
+    it in the step, and on nothing else.
+    """
+    import hashlib
+
+    if step.made is None:
+        step.made = {}
+    called = (name, key_of(step.run.journal, arguments))
+    number = step.made[called] = step.made.get(called, 0) + 1
+    parts = (step.run_id, step.branch_id, str(step.step), *called, str(number))
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
+async def settled(step: Step, tool: Tool, started: e.ToolStarted, bound: Mapping[str, Any]) -> Any:
+    """Return what a call came to that had begun when its run was interrupted; `UNMADE` where it is to be made.
+
+    Raises:
+        UncertainOutcome: Nobody knows, and it may not be made twice.
+    """
+    if tool.idempotent:
+        return UNMADE
+    if tool.verify is not None:
+        verify = tool.verify
+        if inspect.iscoroutinefunction(verify):
+            found = await verify(**bound)
+        else:
+            found = await run_in_thread(step, f"verify of tool {tool.name!r}", lambda: verify(**bound))
+        return UNMADE if found is None else found
+    if step.run.config.on_uncertain == "retry":
+        return UNMADE
+    arguments = step.run.unpack(started.arguments)
+    msg = (
+        f"tool {tool.name!r} had been called with {arguments!r:.400} when the run was interrupted, and nobody knows "
+        f"whether it took effect (call {started.call_id!r}); it is not called again. Declare the tool idempotent=True, "
+        "give it verify=, or resume with ExecutionConfig(on_uncertain='retry') where it may be called twice"
+    )
+    raise UncertainOutcome(msg)
