@@ -19,7 +19,7 @@ nox.needs_version = ">=2024.3.2"  # the first with a fallback among backends
 nox.options.default_venv_backend = "uv|virtualenv"
 # Nox would make a missing interpreter an error where CI is set; here it is skipped, and said so.
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "typing", "bare", "tests", "examples"]
+nox.options.sessions = ["lint", "typing", "bare", "tests", "database", "examples"]
 
 ROOT = Path(__file__).parent
 WHEELS = ROOT / ".nox" / "wheels"
@@ -49,6 +49,13 @@ def tests(session: nox.Session) -> None:
     """Run the whole suite but the examples' against the installed wheel, on every Python there is."""
     install_wheel(session, *TEST_TOOLS)
     session.run("pytest", "--ignore=tests/examples", *session.posargs, env=TESTED)
+
+
+@nox.session(python=OLDEST)
+def database(session: nox.Session) -> None:
+    """Keep states in a PostgreSQL server, whose package is for the older Pythons only."""
+    install_wheel(session, *TEST_TOOLS, "pgserver>=0.1.4", "asyncpg>=0.30")
+    session.run("pytest", *(session.posargs or ["tests/docs/test_guide.py", "-k", "database"]), env=TESTED)
 
 
 @nox.session(python=list(dict.fromkeys([OLDEST, NEWEST])))

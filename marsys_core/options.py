@@ -35,8 +35,8 @@ class RunOptions(TypedDict, total=False):
         channel: Who answers questions: the name of a channel that a plugin provides, a function of the
             question, or a channel.
         state: What the shared state begins with, by key; over what the topology declares.
-        storage: Where `Orchestra.run` keeps this run: a file (``"runs.db"``), the name of a store, or a store. An open
-            orchestra has its own.
+        storage: Where `Orchestra.run` keeps this run: a file (``"runs.db"``), the name of a store, a store, or a
+            `DatabaseBackend`. An open orchestra has its own.
         resume: Whether to go on with the newest run of the session that has not ended well, where there is one;
             a run that has succeeded is returned as it is.
     """

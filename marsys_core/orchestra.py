@@ -77,7 +77,7 @@ class Orchestra:
         channel: Who answers the questions of runs that bring no channel of their own: the name of a channel
             that a plugin provides, a function of the question, or a channel.
         storage: Where runs are kept, so that they outlive the process: a file (``"runs.db"``), the name of a store
-            that a plugin provides, or a store. Nowhere by default.
+            that a plugin provides, a store, or a `DatabaseBackend`. Nowhere by default.
 
     Raises:
         ConfigError: Settings that cannot be honoured.

@@ -37,6 +37,8 @@ ROOMS = {
     "config": {"errors", "topology"},
     "actions": {"errors", "messages", "topology"},
     "protocols": {"errors", "messages", "events", "questions", "logs"},
+    "transfer": {"errors", "protocols"},
+    "backend": {"errors", "hosts", "protocols", "transfer"},
     "models": {"errors", "hosts", "messages"},
     "tools": {"errors", "hosts", "messages", "values", "models"},
     "memory": {"errors", "messages"},
@@ -56,7 +58,7 @@ ROOMS = {
     "engine": {
         *{"errors", "config", *PURE, "protocols", "models", "tools", "memory", "results", "journal"},
         *{"context", "plugins", "agents", "orchestrator", "options", "questions", "shapes", "hosts", "logs"},
-        "format",
+        *{"format", "backend"},
     },
     "run": {"errors", "hosts", "protocols", "agents", "results", "engine"},
     "orchestra": {

@@ -212,7 +212,7 @@ METHODS: dict[str, set[str]] = {
     "rmdir": set(),
     "setLevel": set(),
     "touch": set(),
-    "unlink": {"marsys.storage._transfer"},
+    "unlink": {"marsys_core.transfer"},
     "write_bytes": set(),
     "write_text": {"marsys_core.topology.topology"},  # of `drawing`: it returns a text
 }

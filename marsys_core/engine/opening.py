@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -74,14 +74,13 @@ async def open_engine(
             middleware=usable_middleware((*composition.items("middleware"), *middleware)),
             max_threads=max_threads,
         )
-        if kept is not None:
-            engine.store = await kept.opened(engine)
-        await engine.start(sinks)
-        try:
-            yield engine
-        finally:
-            # Runs that nobody waited for end here, while what they use is still open.
-            await engine.end_runs()
+        async with nullcontext() if kept is None else kept.opened(engine) as engine.store:
+            await engine.start(sinks)
+            try:
+                yield engine
+            finally:
+                # Runs that nobody waited for end here, while what they use is still open.
+                await engine.end_runs()
 
 
 @attrs.define(eq=False, kw_only=True)

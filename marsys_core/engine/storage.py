@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from marsys_core.errors import ConfigError
 from marsys_core.protocols.store import Store
 
 if TYPE_CHECKING:
+    from marsys_core.backend import DatabaseBackend
     from marsys_core.engine.engine import Engine
 
 __all__ = ["Storage"]
@@ -20,11 +23,12 @@ _DEFAULT = "sqlite"
 
 @attrs.frozen(kw_only=True)
 class Storage:
-    """What `storage=` asks for: a file, the name of a plugin's store, or a store."""
+    """What `storage=` asks for: a file, the name of a plugin's store, a store, or a database of the application's."""
 
     name: str = _DEFAULT
     path: Path | None = None
-    store: Any = None
+    store: Store | None = None
+    backend: DatabaseBackend | None = None
 
     @classmethod
     def of(cls, given: Any, directory: Path | None) -> Storage | None:
@@ -42,13 +46,27 @@ class Storage:
             return cls(path=Path(given)) if {".", "/", "\\"} & set(given) else cls(name=given)
         if isinstance(given, Store):
             return cls(name="", store=given)
-        msg = f"storage= takes a file, the name of a store or a store, not {given!r:.200}"
+        from marsys_core.backend import DatabaseBackend
+
+        if isinstance(given, DatabaseBackend):
+            return cls(name="", backend=given)
+        msg = f"storage= takes a file, the name of a store, a store or a DatabaseBackend, not {given!r:.200}"
         raise ConfigError(msg)
 
-    async def opened(self, engine: Engine) -> Store:
-        """Return the open store."""
-        if self.store is not None:
-            found: Store = self.store
+    @asynccontextmanager
+    async def opened(self, engine: Engine) -> AsyncIterator[Store]:
+        """Open the store for the block; one that is given open stays so.
+
+        Raises:
+            StoreError: It cannot be opened.
+        """
+        if self.backend is not None:
+            from marsys_core.backend import BackendStore
+
+            async with BackendStore(self.backend) as store:
+                yield store
+        elif self.store is not None:
+            yield self.store
         else:
-            found = await engine.get("journal", self.name)
-        return found
+            found: Store = await engine.get("journal", self.name)
+            yield found

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import functools
 import importlib
 import inspect
 import os
@@ -41,6 +42,7 @@ from marsys import (
 )
 from tests.core.hosts.loops import QuickLoop
 from tests.docs.pages import ROOT, Block, blocks
+from tests.docs.postgres import listening
 
 GUIDE = ROOT.parent / "shared" / "mission" / "guides.md"
 ORDER = (
@@ -332,15 +334,60 @@ def test_a_run_is_traced(capsys):
     assert "Solo" in capsys.readouterr().out
 
 
-@not_built("marsys.storage")
+COLUMNS = ("jsonb", "json", "text")
+TABLE = """
+CREATE TABLE execution_states (session_id text PRIMARY KEY, state {} NOT NULL, updated_at timestamptz NOT NULL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.sockets
+@pytest.mark.trio_alone(reason="it runs its programs under both hosts itself")
 def test_states_are_kept_in_a_database():
     import json
     from typing import Optional
 
+    pytest.importorskip("asyncpg", reason="no PostgreSQL: the package 'asyncpg' is not installed")
     given = {"os": os, "json": json, "Dict": dict, "Optional": Optional}
-    names = run(snippet("database"), given, part="marsys.storage")
+    backend = run(snippet("database"), given)["PostgresBackend"]
+    with listening(5432, "CREATE ROLE marsys_user LOGIN", "CREATE DATABASE marsys OWNER marsys_user"):
+        for host in (trio.run, lambda main: asyncio.run(main())):
+            for column in COLUMNS:
+                host(functools.partial(_go_on_from_a_database, backend, column))
 
-    assert inspect.iscoroutinefunction(names["PostgresBackend"].save_state)
+
+async def _go_on_from_a_database(backend: Any, column: str) -> None:
+    """Have a run's process die halfway, and go on with the run by its session, in other backends."""
+    odd = {"text": "\0 \ud800 \x10 \\u0000 é😀", "numbers": [1.0, -0.0, 1e-300, 2**70], "z": 1, "a": None}
+    taken: list[str] = []
+
+    @agent(name="First")
+    async def first(prompt):
+        taken.append("First")
+        return {**odd, "large": prompt * 5000}
+
+    @agent(name="Second")
+    async def second(prompt):
+        taken.append("Second")
+        return prompt
+
+    class Dying(backend):
+        async def initialize(self):
+            await super().initialize()
+            async with self.pool.acquire() as connection:
+                await connection.execute("DROP TABLE IF EXISTS execution_states")
+                await connection.execute(TABLE.format(column))
+
+        async def save_state(self, session_id, state):
+            if "Second" not in taken:  # nothing of what comes then arrives
+                await super().save_state(session_id, state)
+
+    work: dict[str, Any] = {"task": "task", "topology": "First -> Second", "session_id": "s"}
+    for store, resume in ((Dying(), False), (backend(), True), (backend(), True)):
+        result = await Orchestra.run(**work, storage=store, resume=resume)
+        answer = result.final_response
+        assert repr(sorted(answer.items())) == repr(sorted({**odd, "large": "task" * 5000}.items()))
+    assert taken == ["First", "Second", "Second"]
 
 
 @not_built("marsys.api")

@@ -21,10 +21,11 @@ from marsys.storage._database import Database, Fault, explained
 from marsys.storage._lease import Holder, myself
 from marsys.storage._log import SQLiteLog
 from marsys.storage._reader import Reader, alive_tokens, key_of
-from marsys.storage._transfer import Run, insert_run, read_file, write_file, write_run
+from marsys.storage._transfer import insert_run, write_run
 from marsys.storage._writer import Held, Writer
 from marsys_core.errors import LifecycleError, RunHeld, StoreError
 from marsys_core.protocols.store import Entry, RunInfo, StoreReport
+from marsys_core.transfer import Run, read_file, write_file
 
 __all__ = ["SQLiteStore"]
 
