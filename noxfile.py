@@ -46,9 +46,14 @@ TESTED = {"MARSYS_TEST_WHEEL": "1", "PYTHONPATH": None}
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the whole suite but the examples' against the installed wheel, on every Python there is."""
+    """Run the suite but the examples' against the installed wheel, on every Python there is.
+
+    What takes long runs on the oldest and the newest.
+    """
     install_wheel(session, *TEST_TOOLS)
-    session.run("pytest", "--ignore=tests/examples", *session.posargs, env=TESTED)
+    between = session.python not in (OLDEST, NEWEST)
+    chosen = session.posargs or (["-m", "not slow"] if between else [])
+    session.run("pytest", "--ignore=tests/examples", *chosen, env=TESTED)
 
 
 @nox.session(python=OLDEST)
