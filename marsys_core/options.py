@@ -39,6 +39,8 @@ class RunOptions(TypedDict, total=False):
             `DatabaseBackend`. An open orchestra has its own.
         resume: Whether to go on with the newest run of the session that has not ended well, where there is one;
             a run that has succeeded is returned as it is.
+        origin: What the application wants to know again of the run, as text, for example from where to go on with it;
+            kept with the run, and found in `RunInfo.origin`.
     """
 
     agents: Agents | None
@@ -53,6 +55,7 @@ class RunOptions(TypedDict, total=False):
     state: Mapping[str, Any] | None
     storage: Any
     resume: bool
+    origin: str
 
 
 _KINDS = {
@@ -63,6 +66,7 @@ _KINDS = {
     "variables": (Mapping, "a mapping"),
     "state": (Mapping, "a mapping"),
     "resume": (bool, "True or False"),
+    "origin": (str, "text"),
 }
 
 

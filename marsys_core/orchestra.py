@@ -346,6 +346,25 @@ class Orchestra:
         work = resume(self, self.engine, run_id, topology, checked(options), accept_changes)
         return await apart(work)
 
+    def take_up(
+        self,
+        run_id: str,
+        topology: Any = None,
+        *,
+        accept_changes: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> Run:
+        """Go on with a run in the background of this open engine; the arguments are those of `resume`.
+
+        It ends with the engine at the latest. What `resume` would raise, `Run.result` does.
+
+        Raises:
+            LifecycleError: The orchestra is not open.
+        """
+        run, engine = Run(run_id), self.engine
+        engine.start_soon(run._go_on, self, engine, topology, checked(options), accept_changes)
+        return run
+
     @hosted
     async def fork(self, run_id: str, at: int, *, accept_changes: bool = False, **changes: Any) -> RunResult:
         """Begin a new run that shares the past of another one, and return what it came to.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.opening import Request
     from marsys_core.engine.run import RunShell
     from marsys_core.events import Event
+    from marsys_core.options import RunOptions
     from marsys_core.orchestra import Orchestra
     from marsys_core.questions import Question
     from marsys_core.results import RunResult
@@ -25,7 +26,7 @@ __all__ = ["Run"]
 
 
 class Run:
-    """A run in the background of an open `Orchestra`; made by `Orchestra.start`.
+    """A run in the background of an open `Orchestra`; made by `Orchestra.start` and `Orchestra.take_up`.
 
     Attributes:
         id: The run's id.
@@ -45,14 +46,25 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.id!r} {self.status}>"
 
-    async def _work(self, orchestra: Orchestra, engine: Engine, request: Request) -> None:
+    def _work(self, orchestra: Orchestra, engine: Engine, request: Request) -> Coroutine[Any, Any, None]:
         from marsys_core.engine.opening import execute
 
+        return self._look_after(execute(orchestra, engine, request, self.id, self._adopt))
+
+    def _go_on(
+        self, orchestra: Orchestra, engine: Engine, topology: Any, options: RunOptions, accept_changes: bool
+    ) -> Coroutine[Any, Any, None]:
+        from marsys_core.engine.resuming import resume
+
+        work = resume(orchestra, engine, self.id, topology, options, accept_changes, self._adopt)
+        return self._look_after(work)
+
+    async def _look_after(self, work: Coroutine[Any, Any, RunResult]) -> None:
         self._token = trio.lowlevel.current_trio_token()
         current_lease.set(None)  # the step that has started it goes on beside it, with its instance
         try:
             with self._starting:
-                self._result = await execute(orchestra, engine, request, self.id, self._adopt)
+                self._result = await work
         except Exception as error:
             self._error = error
         finally:

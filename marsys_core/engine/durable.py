@@ -133,6 +133,7 @@ async def begin_log(run: RunShell, store: Store, forked_from: tuple[str, int] | 
         session_id=run.session_id if run.nested is None else "",
         task=shown(run.unpack(run.task), 200),
         fingerprint=json.dumps({"made": made_of(run), "drawn": drawn(run.topology), "task": _brief(run)}),
+        origin=_origin(run),
         parent="" if run.nested is None else run.nested.parent[0],
         forked_from=forked_from,
     )
@@ -142,6 +143,13 @@ async def begin_log(run: RunShell, store: Store, forked_from: tuple[str, int] | 
 def _brief(run: RunShell) -> Any:
     """Return the task, for a run that is interrupted before its first entry is kept."""
     return run.journal.converter.encode(run.unpack(run.task))
+
+
+def _origin(run: RunShell) -> str:
+    """Return what the application wants to know again of `run`; a nested run is not the application's."""
+    if run.nested is not None or run.origin is None:
+        return ""
+    return run.origin[1].options.get("origin") or ""
 
 
 def adopt_log(run: RunShell, log: RunLog) -> None:

@@ -209,6 +209,9 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
         reached_by = orchestra.channel
     if reached_by is not None and (channel := await channel_of(reached_by, engine)) is not None:
         run.admit(channel)
+    if engine.store is None and options.get("origin"):
+        msg = "origin= is kept with a run, and this Orchestra keeps none; open it with storage='runs.db'"
+        raise ConfigError(msg)
     run.state = begun_with(topology.state, options.get("state"), run)
     if config.status is not None:
         await run.show(config.status)

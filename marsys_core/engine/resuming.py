@@ -16,6 +16,8 @@ from marsys_core.errors import ConfigError, LifecycleError
 from marsys_core.options import RunOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from marsys_core.engine.engine import Engine
     from marsys_core.engine.run import RunShell
     from marsys_core.orchestra import Orchestra
@@ -54,11 +56,17 @@ async def resume(
     topology: Any,
     options: RunOptions,
     accept_changes: bool,
+    adopt: Callable[[RunShell], None] | None = None,
 ) -> RunResult:
-    """Go on with a run, and return what it came to, or raise it, as its settings ask."""
+    """Go on with a run, and return what it came to, or raise it, as its settings ask.
+
+    `adopt` is told of the run when it is ready to go on.
+    """
     store = store_of(engine)
     run = await _assembled(orchestra, engine, store, run_id, topology, options, accept_changes)
     await take_up(run, store)
+    if adopt is not None:
+        adopt(run)
     await carry_out(run)
     return concluded(run, report(run))
 
@@ -129,6 +137,8 @@ async def _assembled(
         )
         raise ConfigError(msg)
     options["session_id"] = info.session_id or None
+    if info.origin:  # a fork comes from where the run does
+        options.setdefault("origin", info.origin)
     request = Request(task=known["task"], topology=topology, options=options)
     run = await assemble(orchestra, engine, request, new_id or run_id)
     if not accept_changes:

@@ -52,6 +52,7 @@ class RunInfo:
         status: One of `STATUSES`, or ``interrupted``: it is running, and nobody has it any more.
         task: The beginning of its task, to show to a person.
         fingerprint: What the run was made of, as JSON text.
+        origin: What the application that began it wants to know again, as text; nobody else reads it.
         created: When it was created, in seconds since 1970; 0 lets the store say.
         updated: When its status was last written, likewise.
         steps: How many steps it has taken.
@@ -70,6 +71,7 @@ class RunInfo:
     status: str = attrs.field(default="running", validator=attrs.validators.in_((*STATUSES, "interrupted")))
     task: str = ""
     fingerprint: str = "{}"
+    origin: str = ""
     created: float = 0.0
     updated: float = 0.0
     steps: int = 0

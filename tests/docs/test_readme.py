@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,19 +53,25 @@ def test_ci_names_no_command_of_its_own():
 
 
 @pytest.mark.slow
-def test_the_main_job_runs_as_the_readme_says():
+def test_the_main_job_runs_as_the_readme_says(tmp_path, monkeypatch):
+    # The command leaves its runs in the working directory, which is not to be the tree itself.
+    monkeypatch.delenv("MARSYS_HOME", raising=False)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    before = {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts}
     run = command("Run it").partition(" && ")[2]
     scripts = str(Path(sys.executable).parent)
     environment = {**os.environ, "PATH": os.pathsep.join([scripts, os.environ["PATH"]])}
 
     ran = subprocess.run(
-        ["sh", "-c", f"{run} <&-"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        ["sh", "-c", f"{run} <&-"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
+    left = {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts} - before
 
     assert ran.returncode == 0, ran.stderr
     sources = re.findall(r"^\[\d+\] (\S+), lines? \d+", ran.stdout, re.MULTILINE)
     assert len(sources) > 1, ran.stdout
     assert {*sources} <= {path.name for path in (ROOT / "examples" / "library").iterdir()}
+    assert left == {tmp_path / ".marsys", tmp_path / ".marsys" / "runs.db"}
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())

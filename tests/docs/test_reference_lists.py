@@ -13,6 +13,7 @@ import pytest
 from marsys.cache.plugin import CacheSettings
 from marsys.cli import answer, process, team, team_agents, team_pools, team_topology
 from marsys.cli.group import marsys
+from marsys.cli.store import store
 from marsys.expressions.plugin import ExpressionSettings
 from marsys.memory.plugin import WindowSettings
 from marsys.models.plugin import ExtractiveSettings, ScriptedSettings
@@ -219,6 +220,10 @@ def options(command: click.Command) -> set[str]:
     [
         ("Options before the command", ""),
         ("`marsys run TEAM`", "run"),
+        ("`marsys resume ID`", "resume"),
+        ("`marsys runs`", "runs"),
+        ("`marsys show ID`", "show"),
+        ("`marsys diff A B`", "diff"),
         ("`marsys chat TEAM`", "chat"),
         ("`marsys new FOLDER`", "new"),
         ("`marsys topology TEAM`", "topology"),
@@ -233,6 +238,16 @@ def test_every_option_of_a_command_is_listed(title, name):
     cells = "\n".join(row[0] for row in rows(section("reference/command-line.md", title)))
 
     assert set(re.findall(r"`(--?[\w-]+)", cells)) - {"-h", "--help"} == options(command)
+
+
+def test_every_part_of_the_store_command_is_listed_with_its_options():
+    table = section("reference/command-line.md", "`marsys store`")
+    listed = {
+        re.sub(r"^`marsys store (\w+).*", r"\1", first): set(re.findall(r"(--[\w-]+)", first))
+        for first in (row[0] for row in rows(table))
+    }
+
+    assert listed == {name: options(each) - {"--storage"} for name, each in store.commands.items()}
 
 
 def test_every_command_has_a_heading():

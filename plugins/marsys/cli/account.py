@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import attrs
 
@@ -43,6 +44,13 @@ class Account:
                 self._ends(event, f"model {event.model}")
             case e.ToolFinished() | e.ToolFailed():
                 self._ends(event, f"tool {event.tool}")
+
+    def catch_up(self, events: Iterable[e.Event]) -> None:
+        """Take note of what a run had done before it goes on; no call of that time is going on any more."""
+        for event in events:
+            self.on_event(event)
+        for doing in self._doing.values():
+            doing.clear()
 
     def taken(self) -> str:
         """Say which steps were taken: ``"3 steps were taken: Reader x 2, Writer"``."""

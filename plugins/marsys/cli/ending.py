@@ -9,9 +9,10 @@ import click
 
 from marsys.cli.answer import written
 
-__all__ = ["say", "say_failed", "say_interrupted", "say_not_started", "word"]
+__all__ = ["say", "say_failed", "say_how_to_go_on", "say_interrupted", "say_not_started", "word"]
 
 _VARIABLE = re.compile(r"variables=\{'(?P<name>\w+)': \.\.\.\}")
+_GOING_ON = ("cancelled", "failed", "interrupted", "paused", "waiting")
 _WORDS = {2: "Ctrl-C", 15: "SIGTERM"}
 
 
@@ -40,6 +41,12 @@ def say_failed(conducted: Any, *, verbose: bool) -> None:
         import traceback
 
         click.echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
+
+
+def say_how_to_go_on(conducted: Any) -> None:
+    """Say what can be done with a run that is kept; nothing of one that is not."""
+    if conducted.standing in _GOING_ON:
+        say(f"to go on with it: marsys resume {conducted.run_id}{conducted.option}")
 
 
 def say_not_started(error: Exception) -> None:

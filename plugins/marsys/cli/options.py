@@ -16,7 +16,7 @@ import click
 from marsys.cli.knobs import Knobs
 from marsys_core.errors import ConfigError
 
-__all__ = ["Work", "channel_of", "dumb_terminal", "status_of", "team_options"]
+__all__ = ["SHOWING", "Work", "channel_of", "dumb_terminal", "refuse_both", "status_of", "team_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,9 +63,7 @@ def team_options(command: F) -> F:
             variables=_variables(ctx, variables),
             **given,
         )
-        if work.verbose and work.quiet:
-            msg = "-v and -q contradict each other; leave one out"
-            raise click.UsageError(msg, ctx)
+        refuse_both(ctx, work)
         return command(ctx, work, **own)
 
     wrapped: Any = click.pass_context(called)
@@ -75,6 +73,16 @@ def team_options(command: F) -> F:
 
 
 _FIELDS = frozenset(field.name for field in attrs.fields(Work))
+SHOWING = (
+    click.option(
+        "--channel", metavar="NAME",
+        help="Reach people through this channel; the terminal by default, where there is one.",
+    ),
+    click.option("-v", "--verbose", is_flag=True, help="Show also what models, tools and agents say."),
+    click.option("-q", "--quiet", is_flag=True, help="Show only the end."),
+    click.option("--plain", is_flag=True, help="Write lines also where a terminal could show a live tree."),
+)  # fmt: skip
+"""The options of whatever shows a team at work."""
 _OPTIONS = (
     click.argument("team", type=click.Path(path_type=Path)),
     click.option(
@@ -89,14 +97,19 @@ _OPTIONS = (
         "--var", "variables", metavar="NAME=TEXT", multiple=True,
         help="Put TEXT in the place of {NAME} in instructions.",
     ),
-    click.option(
-        "--channel", metavar="NAME",
-        help="Reach people through this channel; the terminal by default, where there is one.",
-    ),
-    click.option("-v", "--verbose", is_flag=True, help="Show also what models, tools and agents say."),
-    click.option("-q", "--quiet", is_flag=True, help="Show only the end."),
-    click.option("--plain", is_flag=True, help="Write lines also where a terminal could show a live tree."),
+    *SHOWING,
 )  # fmt: skip
+
+
+def refuse_both(ctx: click.Context, work: Work) -> None:
+    """Refuse to show more and less at once.
+
+    Raises:
+        UsageError: It is asked for.
+    """
+    if work.verbose and work.quiet:
+        msg = "-v and -q contradict each other; leave one out"
+        raise click.UsageError(msg, ctx)
 
 
 def _models(ctx: click.Context, given: tuple[str, ...]) -> Mapping[str, str]:

@@ -12,9 +12,14 @@ __all__ = ["marsys_commands"]
 
 @hookimpl
 def marsys_commands() -> Iterable[Command]:
-    """Offer `run`, `chat`, `new`, `plugins`, `topology` and `doctor`."""
+    """Offer the commands that run teams, look into runs that are kept, and look at plugins."""
     return [
         Command("run", "Run a team of agents on a task.", target="marsys.cli.run:run"),
+        Command("resume", "Go on with a run that was interrupted.", target="marsys.cli.resume:resume"),
+        Command("runs", "List the runs that are kept.", target="marsys.cli.runs:runs"),
+        Command("show", "Say what happened in a run.", target="marsys.cli.show:show"),
+        Command("diff", "Say where two runs part.", target="marsys.cli.diff:diff"),
+        Command("store", "Look after the runs that are kept.", target="marsys.cli.store:store"),
         Command("chat", "Talk to a team of agents, turn by turn.", target="marsys.cli.chat:chat"),
         Command("new", "Write the beginning of a team of your own.", target="marsys.cli.new:new"),
         Command(

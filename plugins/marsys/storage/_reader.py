@@ -79,6 +79,7 @@ def info_of(row: dict[str, Any]) -> RunInfo:
         status=row["shown"],
         task=row["task"],
         fingerprint=row["fingerprint"],
+        origin=row["origin"],
         created=row["created"],
         updated=row["updated"],
         steps=row["steps"],

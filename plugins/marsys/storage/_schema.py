@@ -30,6 +30,7 @@ CREATE TABLE runs (
   updated REAL NOT NULL,
   format INTEGER NOT NULL,
   fingerprint TEXT NOT NULL,
+  origin TEXT NOT NULL,
   parent TEXT NOT NULL,
   forked_from TEXT,
   forked_seq INTEGER,

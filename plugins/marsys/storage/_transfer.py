@@ -39,11 +39,11 @@ def insert_run(connection: sqlite3.Connection, info: RunInfo, now: float) -> int
     forked, seq = info.forked_from or (None, None)
     cursor = connection.execute(
         "INSERT INTO runs (run_id, session_id, status, task, steps, error, created, updated, format,"
-        " fingerprint, parent, forked_from, forked_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " fingerprint, origin, parent, forked_from, forked_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(info.run_id, info.session_id, status, info.task, info.steps, info.error),
-            *(info.created or now, info.updated or now, info.format, info.fingerprint, info.parent),
-            *(forked, seq),
+            *(info.created or now, info.updated or now, info.format, info.fingerprint, info.origin),
+            *(info.parent, forked, seq),
         ),
     )
     assert cursor.lastrowid is not None

@@ -29,8 +29,9 @@ Call = Callable[..., Said]
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Carry out a command in this process."""
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Carry out a command in this process; runs are kept in ``home`` of the test's folder."""
+    monkeypatch.setenv("MARSYS_HOME", str(tmp_path / "home"))
     for name in KNOBS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "dumb")

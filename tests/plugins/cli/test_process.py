@@ -38,7 +38,8 @@ QUESTION = "Why should the United States build and defend a canal across the Ist
 
 
 @pytest.fixture(autouse=True)
-def _ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
+def _ordinary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MARSYS_HOME", str(tmp_path / "home"))
     for name in ("MARSYS_PLUGINS", "MARSYS_BLOCK_PLUGINS", "MARSYS_STRICT_PLUGINS", "PYTHONUTF8"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -79,10 +80,12 @@ def test_an_interruption_cancels_the_run_and_says_what_was_done(
 ) -> None:
     returned, out, err = interrupted(team(SLOW), number)
     assert (returned, out) == (code, "")
-    assert err.splitlines()[-1] == (
+    *_, told, last = err.splitlines()
+    assert told == (
         f"marsys: interrupted by {word}; 1 step was finished: First. "
         "At work then: Second (model scripted), Third (model scripted). Nothing is running any more."
     )
+    assert re.fullmatch(r"marsys: to go on with it: marsys resume [0-9a-f]{16}", last)
     assert "Traceback" not in err
 
 
@@ -299,7 +302,7 @@ def test_an_output_without_room_is_told_in_one_line(
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     path = tmp_path / "team.toml"
     path.write_text(ONE)
-    arguments = ("run", str(path), "--task", "x", "-q") if command == "run" else (command,)
+    arguments = ("run", str(path), "--task", "x", "-q", "--no-storage") if command == "run" else (command,)
     with (tmp_path / "answer.txt").open("w") as answer:
         done = subprocess.run(
             ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *COMMAND, *arguments],

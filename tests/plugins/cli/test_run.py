@@ -108,7 +108,8 @@ def test_a_run_that_fails_says_why_and_what_was_done(call: Call, team: Write) ->
         "-q",
     )
     assert (said.code, said.out) == (1, "")
-    failed, taken = said.err.splitlines()[-2:]
+    failed, taken, last = said.err.splitlines()[-3:]
+    assert re.fullmatch(r"marsys: to go on with it: marsys resume [0-9a-f]{16}", last)
     assert failed.startswith(
         "marsys: the run failed: ModelError: the model 'scripted' has no reply left for call 1: its script has 0; "
     )

@@ -96,6 +96,7 @@ class StoreContract:
             status="paused",
             task="t",
             fingerprint='{"a":1}',
+            origin='{"by":"ünï"}',
             created=5.0,
             updated=6.0,
             steps=7,
