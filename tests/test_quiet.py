@@ -206,7 +206,7 @@ LAWS: dict[str, dict[str, set[str]]] = {
 METHODS: dict[str, set[str]] = {
     "addFilter": set(),
     "addHandler": {"marsys_core.logs"},
-    "mkdir": set(),
+    "mkdir": {"marsys_core.engine.opening"},  # the directory that `Orchestra.open` names
     "propagate": set(),
     "rename": set(),
     "rmdir": set(),

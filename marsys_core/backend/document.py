@@ -26,7 +26,7 @@ VERSION = 1
 _ESCAPE = "\x10"
 _WRITTEN = re.compile("[\x00\x10\ud800-\udfff]")
 _READ = re.compile("\x10([0-9a-f]{4})")
-_TEXTS = ("run_id", "session_id", "status", "task", "fingerprint", "error", "parent")
+_TEXTS = ("run_id", "session_id", "status", "task", "fingerprint", "origin", "error", "parent")
 _NUMBERS = ("steps", "format")
 _TIMES = ("created", "updated")
 

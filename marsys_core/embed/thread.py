@@ -46,6 +46,7 @@ class Settings(TypedDict, total=False):
     new_id: Callable[[], str]
     deps: Any
     channel: Any
+    storage: Any
 
 
 class EngineThread:

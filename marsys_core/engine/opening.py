@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
 import marsys_core
 from marsys_core.agents import BaseAgent, current_registry
@@ -60,6 +61,8 @@ async def open_engine(
     """Find the plugins, open what has to be open, and close it all at the end of the block."""
     composition = compose(plugins)
     kept = Storage.of(storage, directory)
+    if directory is not None:
+        await trio.Path(directory).mkdir(parents=True, exist_ok=True)
     info = EngineInfo(
         name=name,
         version=marsys_core.__version__,

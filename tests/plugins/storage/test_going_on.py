@@ -194,6 +194,15 @@ def test_going_on_with_something_else_is_refused_and_the_differences_are_told(fi
     assert trio.run(accepted).final_response == ANSWER
 
 
+def test_a_directory_is_made_and_holds_the_runs(tmp_path: Any) -> None:
+    async def main() -> Any:
+        async with Orchestra.open(tmp_path / "some" / "where", agents=Shop().agents) as orchestra:
+            return (await orchestra.run("x", TEAM)).final_response
+
+    assert trio.run(main) == ANSWER
+    assert (tmp_path / "some" / "where" / "runs.db").is_file()
+
+
 def test_a_run_that_somebody_has_is_refused(file: Any) -> None:
     shop = Shop()
     waits, told = trio.Event(), []
