@@ -118,10 +118,15 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def simulate(session: nox.Session) -> None:
-    """Play long campaigns of random runs and of runs cancelled at every point."""
+    """Play long campaigns: random runs, runs cancelled at every point, and runs killed and gone on with at every one."""
     install_wheel(session, *TEST_TOOLS)
     env = {"MARSYS_EXAMPLES": "20000", **TESTED, "MARSYS_SIMULATE": "1"}
-    selected = session.posargs or ["-k", "propert or reference or cancel or simulat", "tests/core"]
+    selected = session.posargs or [
+        "-k",
+        "propert or reference or cancel or simulat or resuming or surviving",
+        "tests/core",
+        "tests/plugins/storage",
+    ]
     session.run("pytest", *selected, env=env)
 
 

@@ -400,7 +400,7 @@ class ModelCalled(Event):
 
 @attrs.define(eq=False)
 class ModelReplied(Event):
-    """A model answered."""
+    """A model answered; `asked` tells its request from others of its step, in a run that is kept."""
 
     node: str
     model: str
@@ -409,6 +409,7 @@ class ModelReplied(Event):
     finish_reason: str
     usage: Usage
     duration: float
+    asked: int = 0
 
 
 @attrs.define(eq=False)
@@ -440,24 +441,26 @@ class ToolStarted(Event):
 
 @attrs.define(eq=False)
 class ToolFinished(Event):
-    """A tool returned."""
+    """A tool returned; `writes` are those that it made to the shared state, which count once its step has ended well."""
 
     node: str
     tool: str
     call_id: str
     result: Any
     duration: float
+    writes: tuple[tuple[Any, ...], ...] = ()
 
 
 @attrs.define(eq=False)
 class ToolFailed(Event):
-    """A tool raised, timed out, or was called wrongly."""
+    """A tool raised, timed out, or was called wrongly; `writes` as those of a tool that returned."""
 
     node: str
     tool: str
     call_id: str
     error: str
     duration: float
+    writes: tuple[tuple[Any, ...], ...] = ()
 
 
 @attrs.define(eq=False)

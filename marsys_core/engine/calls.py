@@ -13,7 +13,7 @@ from marsys_core import events as e
 from marsys_core.engine.budget import Hold, count_tools, within_budget
 from marsys_core.engine.people import approved
 from marsys_core.engine.processes import run_in_process
-from marsys_core.engine.replay import answered
+from marsys_core.engine.replay import answered, asked
 from marsys_core.engine.threads import run_in_thread
 from marsys_core.engine.uncertain import UNMADE, idempotency_key, settled
 from marsys_core.engine.undeclared import undeclared_in_model, undeclared_in_tool
@@ -38,6 +38,7 @@ from marsys_core.tools import Tool, render_result
 
 if TYPE_CHECKING:
     from marsys_core.config import ExecutionConfig
+    from marsys_core.engine.state import CallState
     from marsys_core.engine.step import Step
     from marsys_core.protocols.middleware import Layer
 
@@ -78,6 +79,7 @@ class ToolRun:
     run_id: str
     task: Any
     idempotency_key: str = ""
+    state: CallState | None = None
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -121,7 +123,7 @@ async def attempt_model(
 ) -> ModelResponse:
     """Ask `model` once, within its limit, and record it; `hold` is what was set aside in a budget."""
     run, branch, name = step.run, step.branch, model.name
-    if step.replay is not None and (known := step.replay.reply()) is not None:
+    if step.replay is not None and (known := step.replay.reply(request)) is not None:
         step.usage = known.usage if step.usage is None else step.usage + known.usage
         return known
     if hold is None and branch.share is not None:
@@ -167,6 +169,7 @@ async def attempt_model(
         e.ModelReplied(
             branch.id, branch.n, step.cause, step.node, name, content, calls,
             response.finish_reason._value_, response.usage if hold is None else usage, trio.current_time() - started,
+            0 if run.durable is None else asked(request),
         )
     )  # fmt: skip
     return response
@@ -253,8 +256,11 @@ async def call_tools(step: Step, calls: tuple[ToolCall, ...]) -> list[Message]:
     """Run the calls of one reply side by side; the results come in the order of the calls."""
     if not calls:
         return []
-    if step.branch.share is not None and (known := [c.name for c in calls if c.name in step.prepared.tools]):
-        count_tools(step, known)
+    if step.branch.share is not None:
+        known = [call for call in calls if call.name in step.prepared.tools]
+        counted = [call.name for call in known] if step.replay is None else step.replay.unrecorded(known)
+        if counted:
+            count_tools(step, counted)
     if len(calls) == 1:
         return [await _result_message(step, calls[0])]
     results: list[Message | None] = [None] * len(calls)
@@ -303,7 +309,7 @@ async def _result_message(step: Step, call: ToolCall, at: int | None = None) -> 
         tool = step.tool(call.name)
     except UnknownName as error:
         return Message("tool", str(error), tool_call_id=call.id, name=call.name, is_error=True)
-    if step.branch.share is not None:
+    if step.branch.share is not None and (step.replay is None or step.replay.unrecorded((call,))):
         count_tools(step, (tool.name,))
     try:
         result = await call_tool(step, tool, call.arguments, call.id, at)
@@ -326,7 +332,9 @@ async def call_tool(
     known = None if step.replay is None else step.replay.tool(tool.name, given)
     key = "" if tool.context_parameter is None else idempotency_key(step, tool.name, given)
     if known is not None and known.ended is not None:
-        return answered(run, known.ended)
+        return answered(step, known.ended)
+    if known is not None:
+        call_id = known.started.call_id  # what it is known by outside stays the same
     if at is None:
         at = branch.n
         branch.n += 4 if tool.approval else 2  # its end has a place too, whatever else is recorded meanwhile
@@ -335,7 +343,7 @@ async def call_tool(
         run.record(
             e.ToolStarted(branch.id, at, step.cause, step.node, tool.name, call_id, given, tool.idempotent)
         )
-    started = trio.current_time()
+    started, call = trio.current_time(), None
     try:
         bound: Mapping[str, Any] = tool.bind(arguments)
         before = UNMADE if known is None else await settled(step, tool, known.started, bound)
@@ -359,7 +367,7 @@ async def call_tool(
         result = run.plain(result)
     except BaseException as error:
         failure = undeclared_in_tool(error, tool) or error
-        _tool_failed(step, tool, call_id, end, failure, trio.current_time() - started)
+        _tool_failed(step, tool, call_id, end, failure, trio.current_time() - started, _writes(call))
         if isinstance(failure, Exception):
             step.call_error = failure
         if failure is not error:
@@ -367,7 +375,11 @@ async def call_tool(
         raise
     duration = trio.current_time() - started
     kept = pack(run.journal, result)
-    run.record(e.ToolFinished(branch.id, end, step.cause, step.node, tool.name, call_id, kept, duration))
+    run.record(
+        e.ToolFinished(
+            branch.id, end, step.cause, step.node, tool.name, call_id, kept, duration, _writes(call)
+        )
+    )
     if run.durable is not None:
         await (run.durable.after_call() if tool.idempotent else run.durable.around_effect())
     return result if type(result) is str else run.unpack(kept)
@@ -393,7 +405,7 @@ async def _ask_guards(step: Step, tool: Tool, bound: Mapping[str, Any]) -> None:
 
 
 def _tool_failed(
-    step: Step, tool: Tool, call_id: str, at: int, error: BaseException, duration: float
+    step: Step, tool: Tool, call_id: str, at: int, error: BaseException, duration: float, writes: Any
 ) -> None:
     """Record how a call went wrong; one that was cancelled leaves a record too."""
     if isinstance(error, UncertainOutcome):
@@ -402,7 +414,14 @@ def _tool_failed(
         return
     told = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else "interrupted"
     branch = step.branch
-    step.run.record(e.ToolFailed(branch.id, at, step.cause, step.node, tool.name, call_id, told, duration))
+    step.run.record(
+        e.ToolFailed(branch.id, at, step.cause, step.node, tool.name, call_id, told, duration, writes)
+    )
+
+
+def _writes(call: ToolRun | None) -> tuple[Any, ...]:
+    """What a call has written to the shared state."""
+    return () if call is None or call.state is None else tuple(call.state.writes)
 
 
 async def _run_tool(call: ToolRun) -> Any:

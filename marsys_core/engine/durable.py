@@ -80,6 +80,11 @@ class Durable:
             )
         )  # fmt: skip
 
+    async def begun(self) -> None:
+        """The run has begun, with more than its task, which whoever finds it later has to know."""
+        if self.level != "run":
+            await self.log.commit()
+
     async def after_step(self) -> None:
         """A step has ended, and what it decided is about to take effect."""
         if self.level != "run":

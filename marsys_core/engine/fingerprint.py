@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Hashable, Mapping
+from types import CodeType
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -117,14 +118,26 @@ def _default(field: Any) -> Any:
     return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
 
 
-@functools.lru_cache(maxsize=1024)
 def _source(code: Any) -> str:
     """Return a digest of the source of a class or a function; of its code, where the source is not there."""
+    # A function that is made anew for each run has the same code each time, and its source is read once.
+    whole = inspect.unwrap(code)
+    return _source_of(getattr(whole, "__code__", whole))
+
+
+@functools.lru_cache(maxsize=1024)
+def _source_of(code: Any) -> str:
     try:
-        return _digest(inspect.getsource(inspect.unwrap(code)))
+        return _digest(inspect.getsource(code))
     except (OSError, TypeError):
-        bare = getattr(code, "__code__", None)
-        return _digest(repr((bare.co_code, bare.co_consts, bare.co_names))) if bare is not None else ""
+        return _digest(_compiled(code)) if isinstance(code, CodeType) else ""
+
+
+def _compiled(const: Any) -> str:
+    """Return what a function was compiled to; the same in each process, whatever lies where in memory."""
+    if isinstance(const, CodeType):
+        return f"{const.co_code!r} {[_compiled(each) for each in const.co_consts]} {const.co_names}"
+    return repr(sorted(map(repr, const)) if isinstance(const, frozenset) else const)
 
 
 def _digest(text: str) -> str:

@@ -53,6 +53,9 @@ def rebuild(run: RunShell, events: Sequence[e.Event], blobs: Mapping[str, bytes]
         kept, void = kept[:cut], [*kept[cut:], *void]
     bring_to(run, kept, void, blobs, given_to(events) if void else None)
     run.before, run.skipped = events[-1].time, events[-1].seq + 1 - len(kept)
+    # What says that a run goes on is not folded, and keeps its id.
+    resumed = [event.n + 1 for event in events if type(event) is e.RunResumed]
+    run.orchestrator.state.run_n = max([run.orchestrator.state.run_n, *resumed])
     run.voids = None if cut is None else kept[-1].seq + 1
 
 

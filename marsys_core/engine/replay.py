@@ -8,24 +8,36 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from marsys_core import errors
 from marsys_core import events as e
-from marsys_core.errors import ToolError
+from marsys_core.errors import MarsysError, ToolError
 from marsys_core.journal import unpack
 from marsys_core.messages import ToolCall, Usage
-from marsys_core.models import FinishReason, ModelResponse
+from marsys_core.models import FinishReason, ModelRequest, ModelResponse
 from marsys_core.values import Ref
 
 if TYPE_CHECKING:
-    from marsys_core.engine.turns import Turns
+    from marsys_core.engine.step import Step
     from marsys_core.journal import Journal
 
-__all__ = ["RecordedTool", "Replay", "answered", "key_of", "replays"]
+__all__ = ["RecordedTool", "Replay", "answered", "asked", "key_of", "replays"]
 
 _CALLS = (
-    e.ModelReplied, e.ToolStarted, e.ToolFinished, e.ToolFailed, e.TeamStarted, e.TeamFinished, e.TeamFailed,
+    e.ModelCalled, e.ModelReplied, e.ModelFailed, e.ToolStarted, e.ToolFinished, e.ToolFailed, e.TeamStarted, e.TeamFinished, e.TeamFailed,
 )  # fmt: skip
 _ENDS = (e.StepFinished, e.StepFailed, e.BranchSettled)
+_TEAM_ENDS = (e.TeamFinished, e.TeamFailed)
 INTERRUPTED = "interrupted"
+_PLAIN = (
+    ValueError,
+    TypeError,
+    RuntimeError,
+    LookupError,
+    OSError,
+    ConnectionError,
+    TimeoutError,
+    PermissionError,
+)
 _ANEW = (e.StepStarted, e.StepRetried, e.StepSteered)
 
 
@@ -41,9 +53,10 @@ class RecordedTool:
 class Replay:
     """The recorded calls of one step, each given out once.
 
-    A model call is known by its position among those of the step; a tool call by the tool's name, its
-    arguments, and how many calls of the same came before it. A step that ended, and is taken again with the same
-    input because something before it is void, is `finished`: it is not taken, and comes to the same.
+    A model call is known by what was asked last; where that is not recorded, and no two were under way at once, by
+    its position among those of the step. A tool call is known by the tool's name, its arguments, and how many
+    calls of the same came before it. A step that ended, and is taken again with the same input because something
+    before it is void, is `finished`: it is not taken, and comes to the same.
     """
 
     journal: Journal
@@ -52,6 +65,8 @@ class Replay:
     finished: e.StepFinished | None = None
     given: Any = None
     _replies: deque[e.ModelReplied] = attrs.field(factory=deque)
+    _at_once: bool = False
+    _spent: dict[str, list[e.TeamFinished | e.TeamFailed]] = attrs.field(factory=lambda: defaultdict(list))
     _tools: dict[tuple[str, str], deque[RecordedTool]] = attrs.field(factory=lambda: defaultdict(deque))
     _teams: dict[tuple[str, str], deque[tuple[e.TeamStarted, e.TeamFinished | e.TeamFailed | None]]] = (
         attrs.field(factory=lambda: defaultdict(deque))
@@ -68,36 +83,46 @@ class Replay:
         """
         replay = cls(journal)
         events = list(events)
-        by_call: dict[str, deque[Any]] = defaultdict(deque)
+        by_call: dict[tuple[bool, str], deque[Any]] = defaultdict(deque)
+        under_way = 0
         for event in events:
             if isinstance(event, e.ToolFinished | e.ToolFailed | e.TeamFinished | e.TeamFailed):
-                by_call[event.call_id].append(event)
+                # A team that is a tool is recorded as both, under one id.
+                by_call[isinstance(event, _TEAM_ENDS), event.call_id].append(event)
+                if isinstance(event, _TEAM_ENDS):
+                    replay._spent[event.call_id].append(event)
         for event in events:
             if type(event) is e.StepSteered:
                 replay.note, replay.attempt = event.note, event.attempt + 1
             elif type(event) is e.StepRetried:
                 replay.attempt = event.attempt + 1
-            if type(event) is e.ModelReplied:
+            if type(event) is e.ModelCalled:
+                under_way += 1
+                replay._at_once = replay._at_once or under_way > 1
+            elif type(event) is e.ModelFailed:
+                under_way -= 1
+            elif type(event) is e.ModelReplied:
+                under_way -= 1
                 replay._replies.append(event)
             elif type(event) is e.ToolStarted:
-                end = by_call[event.call_id].popleft() if by_call[event.call_id] else None
+                end = by_call[False, event.call_id].popleft() if by_call[False, event.call_id] else None
                 if type(end) is e.ToolFailed and (end.error == INTERRUPTED or not failures):
                     if end.error != INTERRUPTED:
                         continue
                     end = None  # it was cancelled on its way
                 replay._tools[event.tool, key_of(journal, event.arguments)].append(RecordedTool(event, end))
             elif type(event) is e.TeamStarted:
-                end = by_call[event.call_id].popleft() if by_call[event.call_id] else None
+                end = by_call[True, event.call_id].popleft() if by_call[True, event.call_id] else None
                 if type(end) is e.TeamFailed and not failures:
                     continue
                 replay._teams[event.team, key_of(journal, event.task)].append((event, end))
         return replay
 
-    def reply(self) -> ModelResponse | None:
-        """Return the next reply of a model, if it is recorded."""
-        if not self._replies:
+    def reply(self, request: ModelRequest) -> ModelResponse | None:
+        """Return what a model replied to `request`, if it is recorded."""
+        event = self._replied(request)
+        if event is None:
             return None
-        event = self._replies.popleft()
         content = unpack(self.journal, event.content)
         calls = tuple(
             attrs.evolve(call, arguments=unpack(self.journal, call.arguments))
@@ -112,6 +137,28 @@ class Replay:
             usage=event.usage or Usage(),
         )
 
+    def _replied(self, request: ModelRequest) -> e.ModelReplied | None:
+        if not self._replies:
+            return None
+        wanted = asked(request)
+        for event in self._replies:
+            if event.asked == wanted:
+                self._replies.remove(event)
+                return event
+        return None if self._at_once else self._replies.popleft()
+
+    def unrecorded(self, calls: Iterable[ToolCall]) -> list[str]:
+        """Return the names of the tools of those `calls` that are not recorded, and so not counted yet."""
+        left = {key: len(waiting) for key, waiting in self._tools.items()}
+        names = []
+        for call in calls:
+            key = (call.name, key_of(self.journal, call.arguments))
+            if left.get(key, 0):
+                left[key] -= 1
+            else:
+                names.append(call.name)
+        return names
+
     def tool(self, name: str, arguments: Any) -> RecordedTool | None:
         """Return the next call of that tool with these arguments, if it is recorded."""
         waiting = self._tools.get((name, key_of(self.journal, arguments)))
@@ -121,6 +168,13 @@ class Replay:
         """Return the next nested run of that team on this task, if it is recorded."""
         waiting = self._teams.get((name, key_of(self.journal, task)))
         return waiting.popleft() if waiting else None
+
+    def spent(self, call_id: str) -> Usage | None:
+        """Return what the teams have spent that worked inside a tool call, which is not made again."""
+        total: Usage | None = None
+        for event in self._spent.get(call_id, ()):
+            total = event.usage if total is None else total + event.usage
+        return total
 
     def left(self) -> list[RecordedTool]:
         """Return the recorded calls that nobody has asked for and that may not be made twice."""
@@ -185,12 +239,46 @@ def _follow(begun: dict[str, tuple[int, list[e.Event]]], event: e.Event) -> None
         begun[event.branch] = (step, [event] if kind in _ANEW else [*events, event])
 
 
-def answered(run: Turns, end: e.ToolFinished | e.ToolFailed) -> Any:
-    """Return what a recorded call came to, or raise that it failed.
+def asked(request: ModelRequest) -> int:
+    """Return a number that tells `request` from others of the same step, at a cost that does not grow with it."""
+    import zlib
+
+    messages = request.messages
+    if not messages:
+        return 1
+    last = messages[-1]
+    content = last.content if type(last.content) is str else last.text
+    told = f"{len(messages)} {last.role} {last.tool_call_id} {content}"
+    return zlib.crc32(told.encode("utf-8", "backslashreplace")) or 1  # 0 is said of none
+
+
+def answered(step: Step, end: e.ToolFinished | e.ToolFailed) -> Any:
+    """Return what a recorded call came to, or raise that it failed; it writes to the shared state what it wrote.
 
     Raises:
-        ToolError: It failed, with the text that is recorded.
+        Exception: It failed, with the text that is recorded; of the same class where that is one of MARSYS' own
+            or of Python's, and else a `ToolError`.
     """
+    if end.writes:
+        step.state.again(end.writes)
+    spent = None if step.replay is None else step.replay.spent(end.call_id)
+    if spent is not None:
+        step.usage = spent if step.usage is None else step.usage + spent
     if type(end) is e.ToolFailed:
-        raise ToolError(end.error)
-    return run.unpack(end.result)  # type: ignore[union-attr]
+        step.call_error = error = _failed(end.error)
+        raise error
+    return step.run.unpack(end.result)  # type: ignore[union-attr]
+
+
+def _failed(text: str) -> Exception:
+    """Return the error that was recorded as `text`: what it was, a colon and what it said."""
+    import builtins
+
+    name, _, said = text.partition(": ")
+    kind = getattr(errors, name, None) or getattr(builtins, name, None)
+    ours = isinstance(kind, type) and issubclass(kind, MarsysError)
+    if ours or kind in _PLAIN:
+        error: Exception = kind(said)  # type: ignore[misc]
+        if f"{name}: {error}" == text:
+            return error
+    return ToolError(text)

@@ -66,7 +66,7 @@ def _conversation(run: RunShell) -> list[Message]:
     entries = run.graph.entries
     prepared = run.agents.get(entries[0]) if len(entries) == 1 else None
     log = None if prepared is None else run.conversations.get((ROOT, prepared.name))
-    if log is None:
+    if log is None or not log.messages:  # a first step that failed has said nothing
         task = run.unpack(run.task)
         return [Message("user", task if type(task) is str else render(task))]
     return [*log.messages, *log.closings()] if log.open_calls else list(log.messages)

@@ -12,8 +12,9 @@ from marsys_core.engine.fingerprint import made_of, refuse_changes
 from marsys_core.engine.opening import Request, assemble, concluded
 from marsys_core.engine.rebuild import bring_to, given_to, parted, read_events, take_up
 from marsys_core.engine.report import report
-from marsys_core.errors import ConfigError, LifecycleError
+from marsys_core.errors import ConfigError, LifecycleError, TopologyError
 from marsys_core.options import RunOptions
+from marsys_core.topology import Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,13 +130,7 @@ async def _assembled(
     info = await store.info(run_id)
     known = json.loads(info.fingerprint)
     if topology is None:
-        topology = known["drawn"]
-    if topology is None:
-        msg = (
-            f"run {run_id!r} has a topology with functions in it, which cannot be recorded: "
-            "give it again with topology="
-        )
-        raise ConfigError(msg)
+        topology = _drawn(run_id, known["drawn"])
     options["session_id"] = info.session_id or None
     if info.origin:  # a fork comes from where the run does
         options.setdefault("origin", info.origin)
@@ -144,3 +139,23 @@ async def _assembled(
     if not accept_changes:
         refuse_changes(run_id, known["made"], made_of(run))
     return run
+
+
+def _drawn(run_id: str, plain: Any) -> Topology:
+    """Return the topology that a run began with.
+
+    Raises:
+        ConfigError: It has functions or objects in it, which are not recorded.
+    """
+    try:
+        if plain is not None:
+            return Topology.of(plain)
+    except TopologyError as error:
+        unread: TopologyError | None = error
+    else:
+        unread = None
+    msg = (
+        f"run {run_id!r} has a topology with functions or objects in it, which cannot be recorded: "
+        "give it again with topology="
+    )
+    raise ConfigError(msg) from unread

@@ -125,6 +125,8 @@ class RunShell(Turns):
         try:
             with self.scope:
                 root = self._go_on() if self.taken_up else self._begin()
+                if self.durable is not None and not self.taken_up and (self.state or self.opening):
+                    await self.durable.begun()
                 if not self.engine.guards or await self._is_let_in():
                     await self._branch(root)
                 if self._detached:

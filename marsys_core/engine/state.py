@@ -12,14 +12,14 @@ from marsys_core.orchestrator.shared import Cell, fold_write, resolve
 from marsys_core.values import REF_BYTES, Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from marsys_core.engine.record import Recorder
     from marsys_core.engine.step import Step
     from marsys_core.orchestrator import RunState
     from marsys_core.topology import Reducer
 
-__all__ = ["SharedState", "begun_with", "final_state"]
+__all__ = ["CallState", "SharedState", "begun_with", "final_state"]
 
 
 class SharedState(MutableMapping[str, Any]):
@@ -100,6 +100,17 @@ class SharedState(MutableMapping[str, Any]):
         """What the step has written, in order."""
         return tuple(self._log)
 
+    @property
+    def newest(self) -> Write:
+        """What it has written last."""
+        return self._log[-1]
+
+    def again(self, writes: Iterable[Write]) -> None:
+        """Write what a call of this step had written, when it was made."""
+        for write in writes:
+            fold_write(self._frame, write)
+            self._log.append(write)
+
     def close(self) -> None:
         """The step is over."""
         self._over = True
@@ -111,6 +122,39 @@ class SharedState(MutableMapping[str, Any]):
     def _refuse(self) -> None:
         msg = f"the state of {self._step!r} is used after its end: it lives as long as its step"
         raise LifecycleError(msg)
+
+
+class CallState(MutableMapping[str, Any]):
+    """The shared state of a step as one of its tool calls sees it; it knows what the call has written."""
+
+    __slots__ = ("_state", "writes")
+
+    def __init__(self, state: SharedState) -> None:
+        self._state = state
+        self.writes: list[Write] = []
+
+    def __getitem__(self, key: str) -> Any:
+        return self._state[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._state[key] = value
+        self.writes.append(self._state.newest)
+
+    def __delitem__(self, key: str) -> None:
+        del self._state[key]
+        self.writes.append(self._state.newest)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._state
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def __repr__(self) -> str:
+        return repr(self._state)
 
 
 def begun_with(

@@ -13,7 +13,7 @@ from marsys_core.agents.reserved import reserved_specs
 from marsys_core.agents.shaping import instructed, shaped_specs
 from marsys_core.engine.budget import count_tools
 from marsys_core.engine.calls import ToolRun, attempt_model, call_model, call_tool, call_tools
-from marsys_core.engine.state import SharedState
+from marsys_core.engine.state import CallState, SharedState
 from marsys_core.errors import ConfigError, LifecycleError, UnknownName
 from marsys_core.events import EventId
 from marsys_core.memory import ConversationLog, ConversationMemory
@@ -365,7 +365,7 @@ class Step:
         return ToolPlace(
             self.run_id, self.branch.id, self.branch.node, self.branch.steps, call.call_id,
             call.idempotency_key, self.task,
-            self.run.deps, self,
+            self.run.deps, self, call,
         )  # fmt: skip
 
     # -- nested runs ---------------------------------------------------------------------------
@@ -439,11 +439,14 @@ class ToolPlace:
     task: Any
     deps: Any
     _caller: Step = attrs.field(repr=False, eq=False)
+    _call: ToolRun = attrs.field(repr=False, eq=False)
 
     @property
-    def state(self) -> SharedState:
+    def state(self) -> CallState:
         """What the agents of the run share; a write counts once the step of the call has ended well."""
-        return self._caller.state
+        if self._call.state is None:
+            self._call.state = CallState(self._caller.state)
+        return self._call.state
 
     async def run_team(self, team: Team, task: Any) -> Any:
         """Let `team` work on `task` in a run of its own, as part of this call."""

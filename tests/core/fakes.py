@@ -59,6 +59,12 @@ class FakeModel:
         self.requests: list[ModelRequest] = []
         self._replies = replies if callable(replies) else iter(list(replies))
 
+    def skip(self, count: int) -> None:
+        """Leave out what an earlier process was told."""
+        if not callable(self._replies):
+            for _ in range(count):
+                next(self._replies, None)
+
     async def generate(self, request: ModelRequest) -> ModelResponse:
         problem = invalid(request.messages)
         if problem is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -33,6 +35,7 @@ class Books:
         self.threads = 0
         self.visits = 0
         self.pools: list[AgentPool] = []
+        self.taken: Counter[str] = Counter()  # how much of each script an earlier process has used up
         self._lock = threading.Lock()
 
     @property
@@ -103,10 +106,12 @@ def workflow(
 def _agent(name: str, given: Any, books: Books) -> BaseAgent:
     """An agent, or what a plain one returns: each time the same, or in turn."""
     if isinstance(given, BaseAgent):
+        if isinstance(given, Agent) and isinstance(given.model, FakeModel):
+            given.model.skip(books.taken[name])
         return given
     if callable(given):
         return FunctionAgent(given, name=name)
-    replies = iter(given) if isinstance(given, list) else None
+    replies = itertools.islice(given, books.taken[name], None) if isinstance(given, list) else None
 
     async def act(prompt: Any) -> Any:
         await trio.lowlevel.checkpoint()
@@ -205,12 +210,12 @@ def _(books: Books) -> Mapping[str, Any]:
         return Finish("late")
 
     start = Invoke([("B", 1), ("C", 2)], wait=False)
-    return {"A": [start, Return("a")], "B": late, "C": None}
+    return {"A": [start, Return("a")], "B": late, "C": Return("c")}
 
 
 @workflow("retries", "A -> B", auto_retry_on_error=True, retry=RetryConfig(initial_delay=2, max_attempts=4))
 def _(books: Books) -> Mapping[str, Any]:
-    attempts = iter([ConnectionError("1"), ConnectionError("2"), None])
+    attempts = iter([ConnectionError("1"), ConnectionError("2"), None][books.taken["B"] :])
 
     async def flaky(prompt: Any) -> str:
         async with books.visit():
@@ -522,7 +527,7 @@ def _answering(*answers: Any) -> Callable[[Books], Any]:
     """A channel to a person who takes two seconds for each answer, the last of which repeats."""
 
     def made(books: Books) -> Any:
-        left = iter(answers)
+        left = iter(answers[books.taken["user"] :])
 
         async def person(question: Any) -> Any:
             async with books.visit():
@@ -556,7 +561,18 @@ def _(books: Books) -> Mapping[str, Any]:
     return {"A": _llm("A", [call("ask_user", question="may I?"), "a"], delay=1)}
 
 
-@workflow("approvals", "A", person=_answering("approve", "reject", "approve"), step_timeout=9)
+def _deciding(books: Books) -> Any:
+    """A channel to a person who takes two seconds, and rejects the call that would take longest."""
+
+    async def person(question: Any) -> Any:
+        async with books.visit():
+            await trio.sleep(2)
+        return "reject" if question.prompt["arguments"]["seconds"] == 3 else "approve"
+
+    return person
+
+
+@workflow("approvals", "A", person=_deciding, step_timeout=9)
 def _(books: Books) -> Mapping[str, Any]:
     @tool(approval=True)
     async def slow(seconds: float) -> str:
@@ -699,10 +715,10 @@ def _(books: Books) -> Mapping[str, Any]:
     async def asks(prompt: Any, context: Any) -> Any:
         import asyncio
 
-        model = FakeModel(["x", "y"])
+        model = FakeModel(lambda request: f"{request.messages[-1].content}!")
         async with visit():
-            replies = await asyncio.gather(*[context.generate("x", model=model) for _ in range(2)])
-            assert sorted(reply.text for reply in replies) == ["x", "y"]
+            replies = await asyncio.gather(*[context.generate(text, model=model) for text in "xy"])
+            assert [reply.text for reply in replies] == ["x!", "y!"]
         return "asked"
 
     @uses_asyncio
