@@ -39,6 +39,8 @@ EXAMPLE_TOOLS = [
 ]
 HOSTS = ["asyncio", "uvloop", "thread"]
 KEPT_WHEELS = 5
+CONTRIB = sorted(path.parent.name for path in (ROOT / "contrib").glob("*/tests"))
+CONTRACTS = ROOT / "tests" / "plugins" / "storage"  # what every store does, in modules that stand alone
 
 TESTED = {"MARSYS_TEST_WHEEL": "1", "PYTHONPATH": None}
 """The environment of tests: they check that what they import is the installed wheel."""
@@ -139,6 +141,19 @@ def hosts(session: nox.Session) -> None:
     for host in HOSTS:
         env = {**TESTED, "MARSYS_TEST_HOST": host}
         session.run("pytest", *(session.posargs or ["tests/core"]), env=env)
+
+
+@nox.session(python=OLDEST)
+@nox.parametrize("distribution", CONTRIB, ids=CONTRIB)
+def contrib(session: nox.Session, distribution: str) -> None:
+    """Install a distribution of contrib beside the wheel, as anybody would, and run its own tests there."""
+    folder = ROOT / "contrib" / distribution
+    install_wheel(session)
+    session.install(f"{folder}[testing]")
+    # With ``nox -r`` the environment may hold what its sources were before.
+    session.install("--force-reinstall", "--no-deps", str(folder))
+    with session.chdir(folder):
+        session.run("pytest", *session.posargs, env={**TESTED, "PYTHONPATH": str(CONTRACTS)})
 
 
 def install_wheel(session: nox.Session, *others: str) -> None:

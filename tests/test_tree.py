@@ -21,7 +21,9 @@ def files() -> Iterator[Path]:
     for folder in FOLDERS:
         found += [path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix in TEXT]
     for path in sorted(found):
-        caches = any(part.startswith("__") or part.endswith("_cache") for part in path.parent.parts)
+        caches = any(
+            part.startswith(("__", ".hypothesis")) or part.endswith("_cache") for part in path.parent.parts
+        )
         if not caches and not any(path.is_relative_to(other) for other in LEFT_ALONE):
             yield path
 

@@ -1,0 +1,61 @@
+"""One run as one file."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from marsys_core.errors import StoreError
+from marsys_core.protocols.store import Entry, RunInfo
+from marsys_core.transfer import Run, read_file, write_file
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+INTS = st.integers(-(2**63), 2**63 - 1)
+TIMES = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def runs(draw):
+    forked = draw(st.none() | st.tuples(TEXTS, INTS))
+    info = RunInfo(
+        run_id=draw(TEXTS), task=draw(TEXTS), created=draw(TIMES), steps=draw(INTS), forked_from=forked
+    )
+    entries = [
+        Entry(seq, draw(TEXTS), draw(INTS), (draw(TEXTS), draw(INTS)), draw(TEXTS), draw(TIMES), draw(TEXTS))
+        for seq in range(draw(st.integers(0, 3)))
+    ]
+    blobs = {hashlib.sha256(data).hexdigest(): data for data in draw(st.lists(st.binary(), max_size=3))}
+    return Run(info=info, blobs=blobs, entries=entries)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(runs())
+def test_a_run_comes_back_from_its_file(tmp_path, run):
+    write_file(run, tmp_path / "run.jsonl")
+
+    assert read_file(tmp_path / "run.jsonl") == run
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(runs(), st.data())
+def test_a_file_of_which_a_byte_was_changed_is_refused(tmp_path, run, data):
+    path = tmp_path / "run.jsonl"
+    write_file(run, path)
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 2))  # the last byte is the end of the line
+    content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+
+    with pytest.raises(StoreError):
+        read_file(path)
+
+
+def test_a_file_that_cannot_be_written_is_not_there(tmp_path):
+    run = Run(info=RunInfo(run_id="r"), blobs={}, entries=[])
+
+    with pytest.raises(StoreError, match=r"^could not write the run 'r' to '.*': No such file or directory$"):
+        write_file(run, tmp_path / "nowhere" / "run.jsonl")
+    assert list(tmp_path.iterdir()) == []
