@@ -9,6 +9,7 @@
             . UnknownName      a name that nothing provides, with the nearest ones
             . ChangedRun       a run that was to go on with other agents, tools or settings; `.problems`
         - UncertainOutcome     a tool call that may have taken effect, and is not made again
+        - NondeterminismError  a step taken again that left out calls it had made before
         - FormatError          an entry of a journal that cannot be read; `.run_id`, `.seq`, `.path`
         - GuardRefused         a guard said no, or broke
         - StoreError           runs that cannot be kept or read: a full disk, a wrong file; `.path`
@@ -83,6 +84,7 @@ __all__ = [
     "ModelError",
     "ModelErrorKind",
     "ModelTimeout",
+    "NondeterminismError",
     "Place",
     "PluginError",
     "PluginUnavailable",
@@ -591,6 +593,10 @@ class UncertainOutcome(CriticalError):
     It is not made again: that could do the same thing twice. Find out, and say what holds, or declare the tool
     ``idempotent=True``.
     """
+
+
+class NondeterminismError(CriticalError):
+    """A step that was taken again did not make calls that it had made before, and that may have had an effect."""
 
 
 class ChangedRun(ConfigError):

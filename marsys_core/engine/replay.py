@@ -10,7 +10,7 @@ import attrs
 
 from marsys_core import errors
 from marsys_core import events as e
-from marsys_core.errors import MarsysError, ToolError
+from marsys_core.errors import MarsysError, NondeterminismError, ToolError
 from marsys_core.journal import unpack
 from marsys_core.messages import ToolCall, Usage
 from marsys_core.models import FinishReason, ModelRequest, ModelResponse
@@ -176,9 +176,22 @@ class Replay:
             total = event.usage if total is None else total + event.usage
         return total
 
-    def left(self) -> list[RecordedTool]:
-        """Return the recorded calls that nobody has asked for and that may not be made twice."""
-        return [each for waiting in self._tools.values() for each in waiting if not each.started.idempotent]
+    def refuse_left(self, agent: str) -> None:
+        """See that the step has made all the calls that it had made before, where they may have had an effect.
+
+        Raises:
+            NondeterminismError: It has not: it took another way.
+        """
+        left = [each.started for waiting in self._tools.values() for each in waiting]
+        made = [
+            f"{call.tool}({unpack(self.journal, call.arguments)})" for call in left if not call.idempotent
+        ]
+        if made:
+            msg = (
+                f"agent {agent!r} took its step again and left out calls that it had made before: "
+                f"{', '.join(made):.1000}; what they did is done. Steps make the same calls when they are given the same"
+            )
+            raise NondeterminismError(msg)
 
 
 def key_of(journal: Journal, value: Any) -> str:

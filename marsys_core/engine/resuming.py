@@ -134,7 +134,7 @@ async def _assembled(
     options["session_id"] = info.session_id or None
     if info.origin:  # a fork comes from where the run does
         options.setdefault("origin", info.origin)
-    request = Request(task=known["task"], topology=topology, options=options)
+    request = Request(task=engine.converter.decode(known["task"]), topology=topology, options=options)
     run = await assemble(orchestra, engine, request, new_id or run_id)
     if not accept_changes:
         refuse_changes(run_id, known["made"], made_of(run))

@@ -137,6 +137,8 @@ class Turns(Recorder, abc.ABC):
                     await self._still_wanted(step, value)
                 if type(value) is ModelResponse:
                     value = value.text
+                if step.replay is not None:
+                    step.replay.refuse_left(prepared.name)
                 action = step.plain(read_action(value) if value is not None else self._nothing(step))
             except Exception as error:
                 delay = self._failed(step, error, attempt, trio.current_time() - started)

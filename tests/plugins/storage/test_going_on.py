@@ -11,13 +11,14 @@ import pytest
 import trio
 
 from marsys_core import events as e
-from marsys_core.agents import Agent, Registry, Team, agent
+from marsys_core.agents import Agent, BaseAgent, Registry, Team, agent
 from marsys_core.config import ExecutionConfig
 from marsys_core.errors import (
     ChangedRun,
     ConfigError,
     CriticalError,
     LifecycleError,
+    NondeterminismError,
     RunHeld,
     UncertainOutcome,
     UnknownName,
@@ -296,6 +297,43 @@ def test_a_fork_with_another_input_takes_again_what_depends_on_it_and_nothing_el
     assert edited.final_response == again.final_response == ["paid 3!", "yC"]
     assert shop.took == ["C", "E"]
     assert (shop.paid, shop.model.requests) == ([], [])
+
+
+def test_a_step_that_takes_another_way_than_it_had_is_refused(file: Any) -> None:
+    sent: list[str] = []
+    breaks = [True]
+
+    @tool
+    async def send(text: str) -> str:
+        """Send."""
+        sent.append(text)
+        return "sent"
+
+    class Fickle(BaseAgent):
+        async def _run(self, prompt: Any, context: Any, **kwargs: Any) -> Any:
+            if breaks:
+                await context.call_tool("send", text="a")
+                msg = "broke"
+                raise CriticalError(msg)
+            return "something else"
+
+    fickle = Fickle(tools=[send])
+
+    async def main() -> Any:
+        async with Orchestra(storage=file, agents=[fickle]) as orchestra:
+            with pytest.raises(CriticalError, match="^broke"):
+                await orchestra.run("x", "Fickle")
+            breaks.clear()
+            (run_id,) = await ids(orchestra)
+            with pytest.raises(
+                NondeterminismError,
+                match=r"^agent 'Fickle' took its step again and left out calls .*: send\(",
+            ):
+                await orchestra.resume(run_id)
+
+    trio.run(main)
+
+    assert sent == ["a"]
 
 
 CRASH = """
