@@ -197,7 +197,8 @@ def test_once_uninstalled_they_are_gone_and_whoever_asks_is_told_what_there_is(
     ]
     assert commanded.code == 2
     assert (
-        "no command is called 'acme'; there are: chat, doctor, new, plugins, run, topology." in commanded.err
+        "no command is called 'acme'; there are: chat, diff, doctor, new, plugins, resume, run, runs, show, store, topology."
+        in commanded.err
     )
     assert after == before
 
