@@ -61,12 +61,16 @@ class MemoryJournal:
 
     def put(self, value: Any) -> Ref:
         """Keep a large value under its hash."""
+        ref, _ = self.weighed(value)
+        self._blobs.setdefault(ref.sha256, value)
+        return ref
+
+    def weighed(self, value: Any) -> tuple[Ref, bytes]:
+        """Return what stands for `value`, and its written form, which that is the hash of."""
         import json
 
         data = json.dumps(self.converter.encode(value), sort_keys=True).encode()
-        ref = Ref(hashlib.sha256(data).hexdigest(), len(data))
-        self._blobs.setdefault(ref.sha256, value)
-        return ref
+        return Ref(hashlib.sha256(data).hexdigest(), len(data)), data
 
     def get(self, ref: Ref) -> Any:
         """Return the value behind `ref`."""

@@ -88,6 +88,9 @@ def checked(options: RunOptions) -> RunOptions:
         if value is not None and not isinstance(value, kind):
             msg = f"{name}= takes {noun}, not {value!r:.200}"
             raise ConfigError(msg)
+    if given.get("storage") is not None:
+        msg = "storage= is for Orchestra.run, on the class; an open one keeps its runs where Orchestra(storage=...) says"
+        raise ConfigError(msg)
     _check_messages(given.get("messages"))
     given["agents"] = agents_by_name(given.get("agents"))
     instance_of("execution_config", "ExecutionConfig", given.get("execution_config"))

@@ -107,6 +107,10 @@ class Orchestra:
         self.new_id = new_id
         self.deps = deps
         self.channel = usable_channel(channel)
+        if storage is not None:
+            from marsys_core.engine.storage import Storage
+
+            Storage.of(storage, None)
         self.settings: dict[str, Any] = {
             "name": name,
             "plugins": instance_of("plugins", "PluginSettings", plugins),

@@ -74,7 +74,7 @@ class Run:
                 self._shell.news.set()
 
     def _adopt(self, shell: RunShell) -> None:
-        self._shell = shell
+        self._shell, self.id = shell, shell.run_id  # with resume=True it may be an earlier one
         self._ready.set()
 
     @property

@@ -19,7 +19,7 @@ from marsys_core.backend.opened import Hold, Opened, Session, key_of, opened_of
 from marsys_core.backend.pruning import pruned
 from marsys_core.errors import ConfigError, LifecycleError, RunHeld, StoreError, UnknownName
 from marsys_core.hosts.declared import checked_library
-from marsys_core.hosts.loops import hold_loop
+from marsys_core.hosts.loops import loops
 from marsys_core.protocols.store import Entry, RunInfo, StoreReport
 
 __all__ = ["BackendStore"]
@@ -68,7 +68,7 @@ class BackendStore:
             msg = f"the store of {self._name} is open already"
             raise LifecycleError(msg)
         opened = opened_of(self.backend)
-        loop = hold_loop()
+        loop = loops()
         await loop.__aenter__()
         try:
             await opened.enter()
@@ -93,7 +93,7 @@ class BackendStore:
                 except StoreError as failed:
                     lost.append(str(failed))
             finally:
-                await hold_loop().__aexit__()
+                await loops().__aexit__()
         if lost:
             msg = f"the store of {self._name} was closed, and not all went well: {'; '.join(lost)}"
             if error is None:

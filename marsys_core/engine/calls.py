@@ -359,7 +359,7 @@ async def call_tool(
         )  # fmt: skip
         if before is UNMADE:
             if run.durable is not None and not tool.idempotent:
-                await run.durable.around_effect()
+                await run.durable.keep()
             layer = run.layers.tool_call
             result = await (_run_tool(call) if layer is None else layer(call, _run_tool))
         else:
@@ -381,7 +381,7 @@ async def call_tool(
         )
     )
     if run.durable is not None:
-        await (run.durable.after_call() if tool.idempotent else run.durable.around_effect())
+        await (run.durable.after_call() if tool.idempotent else run.durable.keep())
     return result if type(result) is str else run.unpack(kept)
 
 

@@ -9,7 +9,7 @@ import trio
 
 from marsys_core.errors import ConfigError
 from marsys_core.events import Event
-from marsys_core.format import encode
+from marsys_core.format import decode_value, encode, encode_value
 from marsys_core.journal import MemoryJournal
 from marsys_core.messages import shown
 from marsys_core.protocols.store import Entry, RunInfo, RunLog
@@ -32,29 +32,32 @@ class StoredJournal(MemoryJournal):
 
     def put(self, value: Any) -> Ref:
         """Keep a large value under its hash."""
-        import hashlib
-        import json
-
-        data = json.dumps(self.converter.encode(value), sort_keys=True).encode()
-        ref = Ref(hashlib.sha256(data).hexdigest(), len(data))
+        ref, data = self.weighed(value)
         if ref.sha256 not in self._blobs:
             self._blobs[ref.sha256] = value
             if self.log is not None:
                 self.log.put(ref.sha256, data)
         return ref
 
+    def weighed(self, value: Any) -> tuple[Ref, bytes]:
+        """Return what stands for `value`, and its form in a store, which that is the hash of."""
+        import hashlib
+
+        data = encode_value(value, self.converter).encode()
+        return Ref(hashlib.sha256(data).hexdigest(), len(data)), data
+
     def blobs(self) -> Iterator[tuple[str, bytes]]:
         """Yield the large values that it has, as they are stored."""
-        import json
-
         for sha256, value in self._blobs.items():
-            yield sha256, json.dumps(self.converter.encode(value), sort_keys=True).encode()
+            yield sha256, self.weighed(value)[1]
 
     def load(self, sha256: str, data: bytes) -> None:
-        """Take a large value that the store had."""
-        import json
+        """Take a large value that the store had.
 
-        self._blobs[sha256] = self.converter.decode(json.loads(data))
+        Raises:
+            FormatError: It is none that was written.
+        """
+        self._blobs[sha256] = decode_value(data.decode("utf-8", "replace"), self.converter)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -80,24 +83,14 @@ class Durable:
             )
         )  # fmt: skip
 
-    async def begun(self) -> None:
-        """The run has begun, with more than its task, which whoever finds it later has to know."""
-        if self.level != "run":
-            await self.log.commit()
-
-    async def after_step(self) -> None:
-        """A step has ended, and what it decided is about to take effect."""
+    async def keep(self) -> None:
+        """Wait until all of it is kept: as a run with more than its task begins, after a step, round an effect."""
         if self.level != "run":
             await self.log.commit()
 
     async def after_call(self) -> None:
         """A call has ended, and its step is about to go on."""
         if self.level == "call":
-            await self.log.commit()
-
-    async def around_effect(self) -> None:
-        """A call that may not be made twice is about to be made, or has just been."""
-        if self.level != "run":
             await self.log.commit()
 
     async def close(self, run: RunShell) -> None:

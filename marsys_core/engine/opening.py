@@ -26,7 +26,7 @@ from marsys_core.engine.sessions import Opening
 from marsys_core.engine.state import begun_with
 from marsys_core.engine.storage import Storage
 from marsys_core.errors import ConfigError, CriticalError, MarsysError, UnknownName
-from marsys_core.hosts.loops import hold_loop
+from marsys_core.hosts.loops import loops
 from marsys_core.journal import MemoryJournal
 from marsys_core.options import RunOptions
 from marsys_core.plugins import EngineInfo, PluginSettings, compose, open_services
@@ -69,7 +69,7 @@ async def open_engine(
         directory=directory,
         storage=None if kept is None else kept.path,
     )
-    async with hold_loop(), open_services(composition, engine=info) as services:
+    async with loops(), open_services(composition, engine=info) as services:
         engine = Engine(
             composition=composition,
             services=services,
@@ -241,31 +241,28 @@ async def execute(
         CriticalError: A cause that no agent can mend.
         RecoverableError: A passing cause that was still there after the retries.
     """
-    if request.options.get("resume"):
-        known = await earlier(orchestra, engine, request)
-        if known is not None:
-            return known
     try:
         if not request.attended:
             own = request.options.get("channel")
             refuse_unanswerable(orchestra.channel if own is None else own, engine)
-        run = await assemble(orchestra, engine, request, run_id)
+        run = await earlier(orchestra, engine, request) if request.options.get("resume") else None
+        if run is None:
+            run = await assemble(orchestra, engine, request, run_id)
     except MarsysError as error:
         return _never_started(error, orchestra, request, run_id)
     if adopt is not None:
         adopt(run)
     await carry_out(run)
-    result = report(run)
-    return concluded(run, result)
+    return concluded(run)
 
 
-async def earlier(orchestra: Orchestra, engine: Engine, request: Request) -> RunResult | None:
-    """Go on with the newest run of the request's session, where there is one that can be gone on with.
+async def earlier(orchestra: Orchestra, engine: Engine, request: Request) -> RunShell | None:
+    """Take up the newest run of the request's session, where there is one that can be gone on with.
 
     Raises:
         ConfigError: It names no session.
     """
-    from marsys_core.engine.resuming import resume, unfinished
+    from marsys_core.engine.resuming import taken_up, unfinished
 
     if not request.session_id:
         msg = "resume=True goes on with a run of a session; name it with session_id="
@@ -275,11 +272,12 @@ async def earlier(orchestra: Orchestra, engine: Engine, request: Request) -> Run
         return None
     options = request.options.copy()
     del options["resume"]
-    return await resume(orchestra, engine, run_id, request.topology, options, accept_changes=False)
+    return await taken_up(orchestra, engine, run_id, request.topology, options, accept_changes=False)
 
 
-def concluded(run: RunShell, result: RunResult) -> RunResult:
+def concluded(run: RunShell) -> RunResult:
     """Return what a run came to, or raise it, as its settings ask."""
+    result = report(run)
     if run.config.raise_errors and (grave := raised(result)) is not None:
         raise grave
     return result

@@ -11,7 +11,6 @@ from marsys_core.engine.durable import begin_log, carry_out
 from marsys_core.engine.fingerprint import made_of, refuse_changes
 from marsys_core.engine.opening import Request, assemble, concluded
 from marsys_core.engine.rebuild import bring_to, given_to, parted, read_events, take_up
-from marsys_core.engine.report import report
 from marsys_core.errors import ConfigError, LifecycleError, TopologyError
 from marsys_core.options import RunOptions
 from marsys_core.topology import Topology
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from marsys_core.protocols.store import Store
     from marsys_core.results import RunResult
 
-__all__ = ["KEEP", "fork", "resume", "store_of", "unfinished"]
+__all__ = ["KEEP", "fork", "resume", "store_of", "taken_up", "unfinished"]
 
 KEEP: Any = object()
 """Stands for the input that a step was given."""
@@ -63,13 +62,26 @@ async def resume(
 
     `adopt` is told of the run when it is ready to go on.
     """
-    store = store_of(engine)
-    run = await _assembled(orchestra, engine, store, run_id, topology, options, accept_changes)
-    await take_up(run, store)
+    run = await taken_up(orchestra, engine, run_id, topology, options, accept_changes)
     if adopt is not None:
         adopt(run)
     await carry_out(run)
-    return concluded(run, report(run))
+    return concluded(run)
+
+
+async def taken_up(
+    orchestra: Orchestra,
+    engine: Engine,
+    run_id: str,
+    topology: Any,
+    options: RunOptions,
+    accept_changes: bool,
+) -> RunShell:
+    """Return a run that is held here, and ready to go on from where its record ends."""
+    store = store_of(engine)
+    run = await _assembled(orchestra, engine, store, run_id, topology, options, accept_changes)
+    await take_up(run, store)
+    return run
 
 
 async def fork(
@@ -93,15 +105,16 @@ async def fork(
         event.seq = seq
     bring_to(run, past, [*kept[index:], *void], await store.blobs(run_id), given)
     run.before = past[-1].time
+    given_instead = edit if edit is KEEP else run.keep(edit)
     await begin_log(run, store, (run_id, step.seq))
     assert run.durable is not None  # its log was begun
     for event in past:
         run.durable.write(event)
     if edit is not KEEP:
         branch = run.orchestrator.state.branches[step.branch]
-        run.record(e.BranchEdited(branch.id, branch.n, branch.last, branch.node, run.keep(edit)))
+        run.record(e.BranchEdited(branch.id, branch.n, branch.last, branch.node, given_instead))
     await carry_out(run)
-    return concluded(run, report(run))
+    return concluded(run)
 
 
 def _step(events: Sequence[e.Event], at: int, run_id: str) -> int:

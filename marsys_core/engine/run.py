@@ -126,7 +126,7 @@ class RunShell(Turns):
             with self.scope:
                 root = self._go_on() if self.taken_up else self._begin()
                 if self.durable is not None and not self.taken_up and (self.state or self.opening):
-                    await self.durable.begun()
+                    await self.durable.keep()
                 if not self.engine.guards or await self._is_let_in():
                     await self._branch(root)
                 if self._detached:
@@ -310,7 +310,7 @@ class RunShell(Turns):
                     async with self.slots:
                         await self._step(branch, command)
                 if self.durable is not None:
-                    await self.durable.after_step()
+                    await self.durable.keep()
             elif branch.phase is Phase.WAITING:
                 await self._wait_for_answer(branch)
             elif branch.fork is not None and branch.phase is not Phase.SETTLED:

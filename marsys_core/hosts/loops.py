@@ -20,7 +20,7 @@ from marsys_core.logs import get_logger
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["LoopThread", "Loops", "hold_loop", "loops"]
+__all__ = ["LoopThread", "Loops", "loops"]
 
 THREAD_NAME = "marsys asyncio"
 _GRACE = 5.0  # seconds that tasks have to end once they are cancelled
@@ -153,18 +153,16 @@ _loops: trio.lowlevel.RunVar[Loops] = trio.lowlevel.RunVar("marsys asyncio loops
 
 
 def loops() -> Loops:
-    """Return where code written for asyncio runs, for the Trio run in charge."""
+    """Return where code written for asyncio runs, for the Trio run in charge.
+
+    Held in an ``async with``, by an engine while it is open and by a call, a loop once used stays as long as that.
+    """
     try:
         return _loops.get()
     except LookupError:
         made = Loops(asyncio_loop() if _is_guest() else None)
         _loops.set(made)
         return made
-
-
-def hold_loop() -> Loops:
-    """Return what an engine holds while it is open, in an ``async with``: a loop once used stays as long as that."""
-    return loops()
 
 
 def _is_guest() -> bool:

@@ -64,11 +64,11 @@ async def opened(place: Place, knobs: Knobs, *, make: bool = False) -> AsyncIter
             yield store
         return
     from marsys_core import __version__
-    from marsys_core.hosts.loops import hold_loop
+    from marsys_core.hosts.loops import loops
     from marsys_core.plugins import EngineInfo, compose, open_services
 
     info = EngineInfo(name="marsys", version=__version__)
-    async with hold_loop(), open_services(compose(knobs.over()), engine=info) as services:
+    async with loops(), open_services(compose(knobs.over()), engine=info) as services:
         yield await services.get("journal", place.storage)
 
 

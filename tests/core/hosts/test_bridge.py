@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from marsys_core.errors import AsyncioError, LifecycleError
 from marsys_core.hosts.bridge import Abroad, Call, on_asyncio, soon_on
 from marsys_core.hosts.library import asyncio_loop, current_library
-from marsys_core.hosts.loops import hold_loop
+from marsys_core.hosts.loops import loops
 from tests.core.hosts.guests import HOSTS
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
@@ -122,7 +122,7 @@ def test_an_error_comes_through_as_the_same_object_and_the_loop_goes_on(run, err
         raise error
 
     async def main():
-        async with hold_loop():
+        async with loops():
             with pytest.raises(type(error)) as raised:
                 await on_asyncio(fail)
             return raised.value, await on_asyncio(double, 1)
@@ -253,7 +253,7 @@ def test_a_group_with_a_cancellation_in_it_becomes_one_of_exceptions(run):
 
 def test_a_loop_that_makes_no_task_is_an_error_of_the_call(run):
     async def main():
-        async with hold_loop() as held:
+        async with loops() as held:
             loop = held.loop()
             loop.set_task_factory(broken)
             try:
@@ -346,7 +346,7 @@ def test_what_a_task_leaves_running_in_trio_ends_with_the_call(run):
 
     async def main():
         home = Home()
-        async with hold_loop():
+        async with loops():
             result = await on_asyncio(use, home)
             ended = list(home.ended)
             with pytest.raises(AsyncioError):
@@ -508,7 +508,7 @@ def test_however_a_cancellation_meets_a_call_nothing_is_left_and_nothing_is_lost
 
 
 async def _holding(calls: int, tally: Tally, task_status: Any) -> None:
-    async with hold_loop():
+    async with loops():
         task_status.started()
         while tally.values + tally.errors + tally.cancelled < calls // 2:
             await trio.lowlevel.checkpoint()

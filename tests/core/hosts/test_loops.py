@@ -13,7 +13,7 @@ import trio
 
 from marsys_core.hosts.bridge import on_asyncio
 from marsys_core.hosts.library import asyncio_loop
-from marsys_core.hosts.loops import Loops, LoopThread, hold_loop, loops
+from marsys_core.hosts.loops import Loops, LoopThread, loops
 from tests.core.hosts.guests import as_guest
 
 
@@ -30,9 +30,9 @@ def test_it_starts_at_the_first_call_and_ends_with_the_last_who_holds_it():
     seen = []
 
     async def main():
-        async with hold_loop():
+        async with loops():
             seen.append("marsys asyncio" in names())
-            async with hold_loop():
+            async with loops():
                 first = await on_asyncio(running_loop)
             seen.append("marsys asyncio" in names())
             again = await on_asyncio(running_loop)
@@ -58,7 +58,7 @@ def test_a_call_that_nobody_holds_it_for_has_one_for_its_own_duration():
 
 def test_a_host_keeps_its_loop():
     async def main():
-        async with hold_loop() as held:
+        async with loops() as held:
             assert isinstance(held, Loops)
             seen = held.own, await on_asyncio(running_loop) is asyncio_loop()
         return *seen, loops() is held
@@ -101,7 +101,7 @@ def test_what_a_loop_has_open_is_closed_with_it(caplog):
         await asyncio.sleep(0)
 
     async def main():
-        async with hold_loop():
+        async with loops():
             await on_asyncio(leave)
 
     kept = []
@@ -128,7 +128,7 @@ def test_an_exit_of_a_task_that_nobody_awaits_does_not_end_the_loop(caplog):
         return type(task.exception())
 
     async def main():
-        async with hold_loop():
+        async with loops():
             return await on_asyncio(spawn), await on_asyncio(running_loop)
 
     kind, loop = trio.run(main)

@@ -22,6 +22,7 @@ from marsys_core.errors import (
     RunHeld,
     UncertainOutcome,
     UnknownName,
+    ValueRefused,
 )
 from marsys_core.orchestra import Orchestra
 from marsys_core.tools import tool
@@ -193,6 +194,80 @@ def test_going_on_with_something_else_is_refused_and_the_differences_are_told(fi
         return await main(accept_changes=True)
 
     assert trio.run(accepted).final_response == ANSWER
+
+
+def test_an_open_orchestra_refuses_another_place_for_one_run(file: Any) -> None:
+    async def main(**settings: Any) -> None:
+        async with Orchestra(agents=Shop().agents, **settings) as orchestra:
+            for call in (orchestra.run, orchestra.start):
+                with pytest.raises(
+                    ConfigError, match="^storage= is for Orchestra.run, on the class; an open one keeps"
+                ):
+                    await call("x", TEAM, storage=file)
+
+    trio.run(main)
+
+    assert not file.exists()
+    with pytest.raises(ConfigError, match="^storage= takes a file, the name of a store"):
+        Orchestra(storage=5)
+
+
+def test_a_run_in_the_background_that_goes_on_is_the_earlier_one_and_tells_its_events(file: Any) -> None:
+    with pytest.raises(CriticalError):
+        first_life(file, Shop(breaks="E"), session_id="s1")
+    shop = Shop()
+
+    async def main() -> Any:
+        async with Orchestra(storage=file, agents=shop.agents) as orchestra:
+            (run_id,) = await ids(orchestra)
+            run = orchestra.start("x", TEAM, session_id="s1", resume=True)
+            result = await run.result()
+            streamed = [event async for event in orchestra.stream("x", TEAM, session_id="s1", resume=True)]
+            return (
+                run_id,
+                run.id,
+                run.status,
+                result.final_response,
+                [event async for event in run.events()],
+                streamed,
+            )
+
+    run_id, id, status, answer, events, streamed = trio.run(main)
+
+    assert (id, status, answer) == (run_id, "succeeded", ANSWER)
+    assert isinstance(events[-1], e.RunFinished)
+    assert isinstance(streamed[-1], e.RunFinished)
+
+
+def test_an_agent_that_goes_on_has_every_error_in_the_result(file: Any) -> None:
+    async def main() -> Any:
+        worker = Shop().worker("A")
+        return [
+            await worker.run("x", storage=file, resume=True),
+            await worker.run(
+                "x", storage=file, session_id="s1", execution_config=ExecutionConfig(max_steps=50)
+            ),
+            await worker.run("x", storage=file, session_id="s1", resume=True),
+        ]
+
+    nameless, fine, changed = trio.run(main)
+
+    assert isinstance(nameless.error, ConfigError)
+    assert fine.success
+    assert isinstance(changed.error, ChangedRun)
+
+
+def test_a_fork_with_what_cannot_be_recorded_leaves_no_run_behind(file: Any) -> None:
+    first_life(file, Shop())
+
+    async def main() -> Any:
+        async with Orchestra(storage=file, agents=Shop().agents) as orchestra:
+            (run_id,) = await ids(orchestra)
+            with pytest.raises(ValueRefused):
+                await orchestra.fork(run_id, 1, edit=object())
+            return await ids(orchestra) == [run_id]
+
+    assert trio.run(main)
 
 
 def test_a_directory_is_made_and_holds_the_runs(tmp_path: Any) -> None:
