@@ -281,10 +281,10 @@ class ExecutionConfig:
         "when what happened is on disk before the run goes on, where runs are kept",
         _word("run", "step", "call"),
     )
-    on_uncertain: Literal["fail", "retry"] = _setting(
+    on_uncertain: Literal["fail", "retry", "ask"] = _setting(
         "fail",
         "what becomes of a tool call whose outcome a crash left unknown, and that nothing else settles",
-        _word("fail", "retry"),
+        _word("fail", "retry", "ask"),
     )
     seed: int | None = _setting(None, "what jitter is drawn from; None for a fresh one", _any_whole)
 

@@ -165,6 +165,16 @@ class Context(Protocol):
         What goes wrong is a result too, so that the model can mend it.
         """
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds; in a run that is kept, from when the step first came here.
+
+        A run that is resumed waits for what is left by the clock on the wall. The deadline of the step stands still, and
+        its place among `max_parallel_branches` is free. Timers of a step are told apart by their lengths and their order.
+
+        Raises:
+            ConfigError: It is no number from 0.
+        """
+
     async def run_team(self, team: Team, task: Any) -> Any:
         """Let `team` work on `task` in a run of its own, as part of this step; return its final response.
 

@@ -40,9 +40,11 @@ __all__ = [
     "ModelReplied",
     "RuleDecided",
     "RunFinished",
+    "RunPaused",
     "RunResumed",
     "RunStarted",
     "RunStopped",
+    "RunWaiting",
     "StateMerged",
     "StepFailed",
     "StepFinished",
@@ -53,6 +55,8 @@ __all__ = [
     "TeamFailed",
     "TeamFinished",
     "TeamStarted",
+    "TimerFired",
+    "TimerSet",
     "ToolFailed",
     "ToolFinished",
     "ToolStarted",
@@ -117,12 +121,26 @@ class RunStarted(Event):
 
 @attrs.define(eq=False)
 class RunResumed(Event):
-    """A run that had failed goes on from before it did: what was recorded from place `at` up to here is void.
+    """A run goes on from its record, at `wall_time`: what was recorded from place `at` up to here is void.
 
-    What void steps came to still answers steps that are taken again with the same input.
+    That is what came of the first thing that went wrong in a run that had failed, and nothing in any other. What
+    void steps came to still answers steps that are taken again with the same input.
     """
 
     at: int
+    wall_time: float = 0.0
+
+
+@attrs.define(eq=False)
+class RunPaused(Event):
+    """The run rests because it was told to, until it is resumed."""
+
+
+@attrs.define(eq=False)
+class RunWaiting(Event):
+    """The run rests because it can only go on with answers of people, to the questions with these ids."""
+
+    requests: tuple[str, ...] = ()
 
 
 @attrs.define(eq=False)
@@ -361,8 +379,25 @@ class RuleDecided(Event):
 
 
 @attrs.define(eq=False)
+class TimerSet(Event):
+    """A step began to wait for so many seconds: until the date `wall_time`, whatever becomes of the process."""
+
+    node: str
+    seconds: float
+    wall_time: float
+
+
+@attrs.define(eq=False)
+class TimerFired(Event):
+    """The time that `TimerSet` at place `timer` said is over."""
+
+    node: str
+    timer: int
+
+
+@attrs.define(eq=False)
 class UserAsked(Event):
-    """A person was asked. `kind` is ``question``, ``approval``, ``error`` or ``policy``.
+    """A person was asked. `kind` is ``question``, ``approval``, ``uncertain``, ``error`` or ``policy``.
 
     `request_id` is what the answer is given under: the branch and the event's place there.
     """

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from marsys_core.hosts.held import Held
     from marsys_core.plugins import PluginSettings
     from marsys_core.protocols.store import RunInfo
+    from marsys_core.questions import Question
     from marsys_core.results import RunResult
     from marsys_core.topology.patterns import Patterns
 
@@ -350,24 +351,82 @@ class Orchestra:
         work = resume(self, self.engine, run_id, topology, checked(options), accept_changes)
         return await apart(work)
 
+    @hosted
+    async def answer(
+        self,
+        run_id: str,
+        request_id: str,
+        value: Any,
+        topology: Any = None,
+        *,
+        accept_changes: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> RunResult:
+        """Answer what a run waits for, in any process, and return what it comes to with that.
+
+        The run goes on here, as with `resume`; where it has more questions open it waits for those again.
+
+        Args:
+            run_id: The run that asks, as `RunResult.questions` has it; that may be a nested one.
+            request_id: The question.
+            value: The answer.
+            topology: What the run goes on over; the topology that it began with, where it can tell.
+            accept_changes: Whether it may go on with other agents, tools or settings than it began with.
+            options: The options of `run`.
+
+        Raises:
+            UnknownName: There is no such run, or it has no such question open; then nothing has changed.
+            AnswerRefused: The question does not allow this answer; it stays open.
+            RunHeld: Somebody else has the run, in another process.
+            ChangedRun: What it is made of has changed.
+            LifecycleError: The orchestra is not open, or keeps no runs.
+        """
+        from marsys_core.engine.answering import answer
+        from marsys_core.engine.people import GivenAnswer
+
+        given = GivenAnswer(str(run_id), str(request_id), value, "answer")
+        return await apart(answer(self, self.engine, given, topology, checked(options), accept_changes))
+
     def take_up(
         self,
         run_id: str,
         topology: Any = None,
         *,
         accept_changes: bool = False,
+        answer: tuple[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> Run:
         """Go on with a run in the background of this open engine; the arguments are those of `resume`.
 
         It ends with the engine at the latest. What `resume` would raise, `Run.result` does.
 
+        Args:
+            run_id: The run.
+            topology: What it runs over; the topology that it began with, where the run can tell.
+            accept_changes: Whether it may go on with other agents, tools or settings than it began with.
+            answer: The id of a question that it has open, and the answer, as with the method `answer`.
+            options: The options of `run`.
+
         Raises:
             LifecycleError: The orchestra is not open.
         """
         run, engine = Run(run_id), self.engine
-        engine.start_soon(run._go_on, self, engine, topology, checked(options), accept_changes)
+        engine.start_soon(run._go_on, self, engine, topology, checked(options), accept_changes, answer)
         return run
+
+    @hosted
+    async def questions(self, run_id: str) -> tuple[Question, ...]:
+        """Return what a run that is kept waits for people to answer, and then what the runs nested in it do.
+
+        Raises:
+            UnknownName: There is no such run.
+            LifecycleError: The orchestra is not open, or keeps no runs.
+        """
+        from marsys_core.engine.answering import questions_of
+        from marsys_core.engine.resuming import store_of
+
+        engine = self.engine
+        return await questions_of(store_of(engine), engine.converter, run_id)
 
     @hosted
     async def fork(self, run_id: str, at: int, *, accept_changes: bool = False, **changes: Any) -> RunResult:

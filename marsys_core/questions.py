@@ -9,7 +9,10 @@ import attrs
 
 from marsys_core.errors import AnswerRefused, nearest
 
-__all__ = ["Question", "refusal"]
+__all__ = ["WITHIN_STEP", "Question", "refusal"]
+
+WITHIN_STEP = frozenset({"approval", "uncertain"})
+"""The kinds of questions that a step asks and waits for, itself."""
 
 
 @attrs.frozen(kw_only=True)
@@ -25,7 +28,8 @@ class Question:
         prompt: What is asked: text, or data.
         options: The answers to choose from; empty for any.
         schema: A JSON Schema for the answer, or None.
-        kind: ``question`` of an agent, ``approval`` of a tool call, ``error`` of a step, ``policy`` of a join.
+        kind: ``question`` of an agent, ``approval`` of a tool call, ``uncertain`` of one that a crash cut off, ``error``
+            of a step, ``policy`` of a join.
         default: The answer that a timeout gives; None where there is none.
         timeout: Seconds until then, or None.
     """
@@ -55,10 +59,13 @@ class Question:
 def refusal(value: Any, options: Sequence[str], schema: Mapping[str, Any] | None, kind: str) -> str:
     """Say why `value` is no answer to a question with these options and this schema, or nothing.
 
-    An approval may be a mapping, with the ``decision`` and a ``reason`` or other ``arguments``.
+    An approval may be a mapping, with the ``decision`` and a ``reason`` or other ``arguments``; the word on a call
+    that was cut off one with the ``decision`` and, where that is ``done``, the ``result``.
     """
     if kind == "approval" and isinstance(value, Mapping):
         return _approval_problem(value, options)
+    if kind == "uncertain" and isinstance(value, Mapping):
+        return _outcome_problem(value, options)
     if options and not any(type(value) is str and value == option for option in options):
         listed = ", ".join(map(repr, options))
         hint = nearest(value, options) if isinstance(value, str) else ""
@@ -75,6 +82,15 @@ def _approval_problem(value: Mapping[Any, Any], options: Sequence[str]) -> str:
         return f"the arguments of an approval are a mapping, not {value['arguments']!r:.200}"
     if value.get("decision") == "reject" and "arguments" in value:
         return "a call that is rejected takes no arguments"
+    return refusal(value.get("decision"), options, None, "question")
+
+
+def _outcome_problem(value: Mapping[Any, Any], options: Sequence[str]) -> str:
+    unknown = sorted(str(key) for key in value if key not in ("decision", "result"))
+    if unknown:
+        return f"the word on a call has decision and result, not {', '.join(map(repr, unknown))}"
+    if value.get("decision") != "done" and "result" in value:
+        return "only a call that is done has a result"
     return refusal(value.get("decision"), options, None, "question")
 
 

@@ -13,6 +13,8 @@ from marsys_core.messages import Message, Usage
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
+    from marsys_core.questions import Question
+
     T_co = TypeVar("T_co", covariant=True, default=Any)
 else:
     from typing import TypeVar
@@ -66,6 +68,9 @@ class RunResult(Generic[T_co]):
         metadata: What else is known: ``warnings``, what the run said once.
         conversation: What the agent that the run began with has said and heard; the task, where it keeps none.
         state: The shared state as it was at the end; empty where nobody used it.
+        status: ``succeeded``, ``failed``, ``cancelled``; or ``paused`` or ``waiting`` of a run that rests: it has work
+            left, and goes on with `Orchestra.resume` or `Orchestra.answer`. By default what `success` says.
+        questions: What a run that rests has open, each with the run that asks it.
     """
 
     success: bool
@@ -80,6 +85,12 @@ class RunResult(Generic[T_co]):
     metadata: Mapping[str, Any] = attrs.field(factory=dict)
     state: Mapping[str, Any] = attrs.field(factory=dict)
     conversation: Sequence[Message] = attrs.field(default=(), repr=False)
+    status: str = attrs.field()
+    questions: tuple[Question, ...] = ()
+
+    @status.default
+    def _status(self) -> str:
+        return "succeeded" if self.success else "failed"
 
     @property
     def messages(self) -> list[Message]:
@@ -108,8 +119,12 @@ class RunResult(Generic[T_co]):
         """Return the final response of a run that succeeded.
 
         Raises:
-            BaseException: The error of a run that did not.
+            AgentError: The run rests, with work left.
+            BaseException: The error of a run that did not succeed.
         """
         if self.success:
             return self.final_response
+        if self.error is None and self.status in ("paused", "waiting"):
+            msg = f"run {self.run_id!r} is {self.status}, and has come to no answer yet"
+            raise AgentError(msg)
         raise self.error if self.error is not None else AgentError("the run came to no answer")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from marsys_core.agents.registry import current_lease
-from marsys_core.errors import Cancelled, UnknownName
+from marsys_core.errors import Cancelled, LifecycleError, UnknownName
 from marsys_core.hosts.crossing import hosted
 from marsys_core.protocols.channel import refuse_elsewhere
 
@@ -39,6 +39,7 @@ class Run:
         self._ready = trio.Event()
         self._over = trio.Event()
         self._cancelled = False
+        self._pausing: bool | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._result: RunResult | None = None
         self._error: BaseException | None = None
@@ -52,11 +53,24 @@ class Run:
         return self._look_after(execute(orchestra, engine, request, self.id, self._adopt))
 
     def _go_on(
-        self, orchestra: Orchestra, engine: Engine, topology: Any, options: RunOptions, accept_changes: bool
+        self,
+        orchestra: Orchestra,
+        engine: Engine,
+        topology: Any,
+        options: RunOptions,
+        accept_changes: bool,
+        answer: tuple[str, Any] | None,
     ) -> Coroutine[Any, Any, None]:
-        from marsys_core.engine.resuming import resume
+        if answer is None:
+            from marsys_core.engine.resuming import resume
 
-        work = resume(orchestra, engine, self.id, topology, options, accept_changes, self._adopt)
+            work = resume(orchestra, engine, self.id, topology, options, accept_changes, self._adopt)
+        else:
+            from marsys_core.engine.answering import answer as answered
+            from marsys_core.engine.people import GivenAnswer
+
+            given = GivenAnswer(self.id, *answer, "answer")
+            work = answered(orchestra, engine, given, topology, options, accept_changes, self._adopt)
         return self._look_after(work)
 
     async def _look_after(self, work: Coroutine[Any, Any, RunResult]) -> None:
@@ -76,14 +90,16 @@ class Run:
     def _adopt(self, shell: RunShell) -> None:
         self._shell, self.id = shell, shell.run_id  # with resume=True it may be an earlier one
         self._ready.set()
+        if self._pausing is not None:
+            self._pause(shell, self._pausing)
 
     @property
     def status(self) -> str:
-        """``starting``, ``running``, ``succeeded``, ``failed`` or ``cancelled``."""
+        """``starting``, ``running``, ``paused``, ``waiting``, ``succeeded``, ``failed`` or ``cancelled``."""
         if not self._over.is_set():
             return "starting" if self._shell is None else "running"
-        if self._result is not None and self._result.success:
-            return "succeeded"
+        if self._result is not None and self._result.status in ("succeeded", "paused", "waiting"):
+            return self._result.status
         nothing = self._result is None and self._error is None  # it ended with its engine
         return "cancelled" if self._cancelled or nothing else "failed"
 
@@ -139,6 +155,35 @@ class Run:
             refuse_elsewhere(self._token, "Run.cancel")
         self._cancelled = self._cancelled or not self._over.is_set()
         (self._starting if self._shell is None else self._shell.scope).cancel()
+
+    def pause(self, *, immediate: bool = False) -> None:
+        """Let the run rest, with work left, once the steps that are under way have ended.
+
+        `result` then returns, with the status ``paused``, and the run goes on with `Orchestra.resume`, in any process.
+        One that ends before is not paused. A step that only waits, for a person or for a time, is not waited for.
+
+        Args:
+            immediate: Whether to cut steps off. They are taken again later, and their calls answered from the
+                record; a tool call that is cut off is one whose outcome nobody knows, as after a crash.
+
+        Raises:
+            LifecycleError: The run is kept nowhere, so that nothing could go on with it; or it was called from another
+                thread. The run goes on.
+        """
+        if self._token is not None and not self._over.is_set():
+            refuse_elsewhere(self._token, "Run.pause")
+        if self._over.is_set():
+            return
+        if self._shell is None:
+            self._pausing = immediate or bool(self._pausing)
+        else:
+            self._pause(self._shell, immediate)
+
+    def _pause(self, shell: RunShell, immediate: bool) -> None:
+        if shell.rest is None:
+            msg = "only a run that is kept can be paused; open the Orchestra with storage='runs.db'"
+            raise LifecycleError(msg)
+        shell.rest.pause(immediate)
 
     async def _end(self) -> None:
         """Wait for the end, whoever cancels that."""

@@ -147,6 +147,15 @@ class RunFuture(Future[RunResult[T]]):
             request_id = question if isinstance(question, str) else question.request_id
             raise UnknownName("open question", str(request_id)) from None
 
+    def pause(self, *, immediate: bool = False) -> None:
+        """Let the run rest, with work left, from any thread; the argument is that of `Run.pause`. It never waits.
+
+        Raises:
+            LifecycleError: The run is kept nowhere, so that nothing could go on with it.
+        """
+        with suppress(trio.RunFinishedError):  # then it is just being ended with its engine
+            self._gate.cross(lambda: self._run.pause(immediate=immediate))
+
     def _wait(self, what: str, timeout: float | None) -> float | None:
         """Wait as long as has to be done here, and return for how long the base class may wait."""
         self._refuse_to_wait(what, timeout)

@@ -38,6 +38,7 @@ from marsys_core.tools import Tool, render_result
 
 if TYPE_CHECKING:
     from marsys_core.config import ExecutionConfig
+    from marsys_core.engine.replay import RecordedTool
     from marsys_core.engine.state import CallState
     from marsys_core.engine.step import Step
     from marsys_core.protocols.middleware import Layer
@@ -272,12 +273,16 @@ async def call_tools(step: Step, calls: tuple[ToolCall, ...]) -> list[Message]:
     failures: dict[int, Exception] = {}
 
     async def one(index: int, call: ToolCall) -> None:
+        step.busy -= 1
         try:
             results[index] = await _result_message(step, call, places[index])
         except Exception as error:  # it ends the run, so the others need not go on
             failures[index] = error
             nursery.cancel_scope.cancel()
+        finally:
+            step.look()
 
+    step.busy += len(calls)  # until their tasks have begun
     async with trio.open_nursery() as nursery:
         for index, call in enumerate(calls):
             nursery.start_soon(one, index, call)
@@ -333,26 +338,29 @@ async def call_tool(
     key = "" if tool.context_parameter is None else idempotency_key(step, tool.name, given)
     if known is not None and known.ended is not None:
         return answered(step, known.ended)
-    if known is not None:
+    width = 4 if tool.approval else 2  # its end has a place too, whatever else is recorded meanwhile
+    if known is not None and step.replay is not None:
         call_id = known.started.call_id  # what it is known by outside stays the same
+        at = step.replay.place(known, width) or at
     if at is None:
         at = branch.n
-        branch.n += 4 if tool.approval else 2  # its end has a place too, whatever else is recorded meanwhile
+        branch.n += width
     end = at + (3 if tool.approval else 1)
     if known is None:
         run.record(
             e.ToolStarted(branch.id, at, step.cause, step.node, tool.name, call_id, given, tool.idempotent)
         )
     started, call = trio.current_time(), None
+    step.busy += 1
     try:
         bound: Mapping[str, Any] = tool.bind(arguments)
-        before = UNMADE if known is None else await settled(step, tool, known.started, bound)
+        before = UNMADE if known is None else await settled(step, tool, known, bound)
         if run.engine.guards:
             await _ask_guards(step, tool, bound)
         if step.prepared.checks is not None:
             await step.prepared.checks.allow(step, tool.name, bound)
         if tool.approval:
-            bound = await _approved(step, tool, arguments, bound, at + 1)
+            bound = await _approved(step, tool, arguments, bound, at + 1, known)
         call = ToolRun(
             tool=tool, arguments=bound, call_id=call_id, step=step, branch_id=branch.id, node=step.node,
             run_id=run.run_id, task=run.task, idempotency_key=key,
@@ -368,6 +376,7 @@ async def call_tool(
     except BaseException as error:
         failure = undeclared_in_tool(error, tool) or error
         _tool_failed(step, tool, call_id, end, failure, trio.current_time() - started, _writes(call))
+        step.settle()
         if isinstance(failure, Exception):
             step.call_error = failure
         if failure is not error:
@@ -380,16 +389,22 @@ async def call_tool(
             branch.id, end, step.cause, step.node, tool.name, call_id, kept, duration, _writes(call)
         )
     )
+    step.settle()
     if run.durable is not None:
         await (run.durable.after_call() if tool.idempotent else run.durable.keep())
     return result if type(result) is str else run.unpack(kept)
 
 
 async def _approved(
-    step: Step, tool: Tool, given: str | Mapping[str, Any], bound: Mapping[str, Any], at: int
+    step: Step,
+    tool: Tool,
+    given: str | Mapping[str, Any],
+    bound: Mapping[str, Any],
+    at: int,
+    known: RecordedTool | None,
 ) -> Mapping[str, Any]:
     """Ask a person; what the person has changed is put before the guards again."""
-    changed = await approved(step, tool, given, bound, at)
+    changed = await approved(step, tool, given, bound, at, known)
     if changed is not bound:
         if step.run.engine.guards:
             await _ask_guards(step, tool, changed)
@@ -412,6 +427,8 @@ def _tool_failed(
         branch = step.branch
         step.run.record(e.ToolUncertain(branch.id, at, step.cause, step.node, tool.name, call_id, str(error)))
         return
+    if step.run.resting and not isinstance(error, Exception):
+        return  # it goes on when the run does
     told = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else "interrupted"
     branch = step.branch
     step.run.record(

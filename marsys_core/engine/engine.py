@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -59,6 +60,7 @@ class Engine:
         runs: The runs that are going on, with what cancels them.
         token: The way into the Trio run that it belongs to.
         thread: The thread of that.
+        wall: Tells the date, in seconds since 1970.
     """
 
     composition: Composition
@@ -81,6 +83,7 @@ class Engine:
     _expressions: dict[str, Any] = attrs.field(factory=dict)
     token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
     thread: int = attrs.field(factory=threading.get_ident)
+    wall: Callable[[], float] = time.time
     _crossing: dict[int, tuple[Tool, Tool]] = attrs.field(factory=dict)
 
     async def start(self, sinks: Sequence[str | Any]) -> None:

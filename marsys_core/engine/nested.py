@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.step import Step
     from marsys_core.results import RunResult
 
-__all__ = ["MAX_NESTED_DEPTH", "Nested", "budget_of", "run_team"]
+__all__ = ["MAX_NESTED_DEPTH", "Nested", "aside", "budget_of", "run_team"]
 
 MAX_NESTED_DEPTH = 16
 _RAISED = {
@@ -136,19 +136,45 @@ async def run_team(step: Step, team: Team, task: Any, call_id: str = "") -> Any:
         call.shell = await _assemble(call, team, task)
         if known is not None and step.run.engine.store is not None:
             await take_up(call.shell, step.run.engine.store)
-        async with _aside(step):
+            assert call.shell.orchestrator.outer is not None  # it is nested
+            call.shell.orchestrator.outer.take_up(call.shell.orchestrator.state)
+        async with aside(step):
             with nullcontext() if step.run.people is None else step.run.people.above(call.shell.people):
-                await carry_out(call.shell)
+                await _carry_out(step, call.shell, call_id)
         value = step.run.plain(_answer(report(call.shell)))
     except BaseException as error:
-        call.end(error=error)
         if not isinstance(error, Exception):
+            if not step.run.resting:
+                call.end(error=error)
             raise
+        call.end(error=error)
         failure = _failure(team.name, error)
         step.call_error = failure
         raise failure from error
     call.end(step.run.keep(value))
     return value
+
+
+async def _carry_out(step: Step, shell: RunShell, call_id: str) -> None:
+    """Carry out a nested run, known to its step as what it waits for."""
+    if shell.people is not None and step.run.people is not None:
+        shell.people.answers = step.run.people.answers
+    if step.run.rest is None:
+        await carry_out(shell)
+        return
+    if step.teams is None:
+        step.teams = {}
+    rest = shell.rest
+    assert rest is not None  # as the run round it has one
+    if call_id and call_id not in step.teams.values():
+        step.busy -= 1  # the tool that it works for does nothing else meanwhile
+    step.teams[rest] = call_id
+    try:
+        await carry_out(shell)
+    finally:
+        del step.teams[rest]
+        if call_id and call_id not in step.teams.values():
+            step.busy += 1
 
 
 def _check_team(step: Step, team: Any) -> None:
@@ -231,7 +257,7 @@ async def _assemble(call: _Call, team: Team, task: Any) -> RunShell:
 
 
 @asynccontextmanager
-async def _aside(step: Step) -> AsyncIterator[None]:
+async def aside(step: Step) -> AsyncIterator[None]:
     """Give the step's slot, and its instance of a pool, back while the team works, which may need just these."""
     lease, slots = current_lease.get(), step.run.slots
     if step.leave is None and slots is not None:

@@ -20,6 +20,7 @@ from marsys_core.engine.durable import StoredJournal, carry_out
 from marsys_core.engine.engine import Engine
 from marsys_core.engine.middleware import usable_middleware
 from marsys_core.engine.report import raised, report
+from marsys_core.engine.resting import Rest
 from marsys_core.engine.rulebook import lowered_config
 from marsys_core.engine.run import RunShell
 from marsys_core.engine.sessions import Opening
@@ -212,9 +213,13 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
         reached_by = orchestra.channel
     if reached_by is not None and (channel := await channel_of(reached_by, engine)) is not None:
         run.admit(channel)
+    elif engine.store is not None:
+        run.admit(None)  # the run rests until somebody answers, here or in another process
     if engine.store is None and options.get("origin"):
         msg = "origin= is kept with a run, and this Orchestra keeps none; open it with storage='runs.db'"
         raise ConfigError(msg)
+    if engine.store is not None:
+        run.rest = Rest(run)
     run.state = begun_with(topology.state, options.get("state"), run)
     if config.status is not None:
         await run.show(config.status)

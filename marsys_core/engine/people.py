@@ -21,17 +21,30 @@ from marsys_core.errors import (
     ValueRefused,
     told,
 )
+from marsys_core.journal import unpack
 from marsys_core.orchestrator import Join
 from marsys_core.protocols.channel import Channel, refuse_elsewhere
 from marsys_core.questions import Question
 from marsys_core.tools import parse_object
 
 if TYPE_CHECKING:
+    from marsys_core.engine.replay import RecordedTool
     from marsys_core.engine.step import Step
     from marsys_core.engine.turns import Turns
+    from marsys_core.journal import Journal
     from marsys_core.tools import Tool
 
-__all__ = ["People", "approved"]
+__all__ = ["GivenAnswer", "People", "approved", "question"]
+
+
+@attrs.define(eq=False)
+class GivenAnswer:
+    """An answer that was given to a run that rested; `run_id` is that of the run, or of one nested in it."""
+
+    run_id: str
+    request_id: str
+    value: Any
+    source: str
 
 
 @attrs.define(eq=False)
@@ -49,12 +62,15 @@ class People:
     """Who answers the questions of one run, and which are open."""
 
     run: Turns
-    channel: Channel
+    channel: Channel | None
     clocks: dict[tuple[str, int], Clock] = attrs.field(factory=dict)
     paused: dict[str, float] = attrs.field(factory=dict)
     """Seconds that a branch's own deadline stood still while it was suspended."""
     below: list[People] = attrs.field(factory=list)
     """Those of the nested runs that are going on."""
+    answers: list[GivenAnswer] = attrs.field(factory=list)
+    """What was answered while the run rested; one list for a run and those nested in it."""
+    _waited: dict[str, float] = attrs.field(factory=dict)
     _pending: dict[str, _Pending] = attrs.field(factory=dict)
     _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
 
@@ -106,20 +122,7 @@ class People:
             waiting += people.below
 
     def _question(self, asked: e.UserAsked) -> Question:
-        run = self.run
-        return Question(
-            request_id=asked.request_id,
-            run_id=run.run_id,
-            session_id=run.session_id,
-            branch=asked.branch,
-            node=asked.node,
-            prompt=run.unpack(asked.prompt),
-            options=asked.options,
-            schema=asked.schema,
-            kind=asked.kind,
-            default=asked.default,
-            timeout=asked.timeout,
-        )
+        return question(asked, self.run.run_id, self.run.session_id, self.run.journal)
 
     def answer(self, request_id: str, value: Any, source: str) -> None:
         """Answer an open question; whoever is still being asked need not answer any more.
@@ -139,14 +142,42 @@ class People:
             pending.scope.cancel()
         self.run._accept(commands)
 
+    def go_on(self) -> None:
+        """Hear what was answered, and what ran out of time, while the run rested."""
+        run = self.run
+        known = {asked.request_id: asked for asked in run.orchestrator.open_questions}
+        for given in [each for each in self.answers if each.run_id == run.run_id]:
+            self.answers.remove(given)
+            if given.request_id in known:
+                asked = known.pop(given.request_id)
+                self._hear(asked, given)
+        now = run.wall_now()
+        for request_id, asked in known.items():
+            if asked.timeout is not None:
+                self._waited[request_id] = waited = now - run.date_of(asked.time)
+                if waited >= asked.timeout:
+                    run._accept(run.orchestrator.on_answer_timeout(request_id))
+
+    def _hear(self, asked: e.UserAsked, given: GivenAnswer) -> None:
+        run, branch = self.run, self.run.orchestrator.state.branches[asked.branch]
+        run._accept(run.orchestrator.on_answer(given.request_id, given.value, given.source))
+        replay = run.replays.get((branch.id, branch.steps))
+        answered = run.journal.events[-1]
+        if replay is not None and isinstance(answered, e.UserAnswered):
+            replay.hear(answered)  # the step that has asked is taken again, and asks again
+
     async def ask(self, asked: e.UserAsked) -> _Pending:
         """Wait until `asked` is answered, by the channel or anybody else, or its time is up."""
         pending = self._pending[asked.request_id] = _Pending()
         if asked.timeout is not None:
-            pending.scope.deadline = trio.current_time() + asked.timeout
+            waited = self._waited.get(asked.request_id, 0.0)
+            pending.scope.deadline = trio.current_time() + asked.timeout - waited
         try:
             with pending.scope:
-                await self._through_channel(asked, pending)
+                if self.channel is None:
+                    await self._for_anybody()
+                else:
+                    await self._through_channel(asked, self.channel, pending)
             if not pending.done:
                 pending.done = True
                 self.run._accept(self.run.orchestrator.on_answer_timeout(asked.request_id))
@@ -154,10 +185,22 @@ class People:
             del self._pending[asked.request_id]
         return pending
 
-    async def _through_channel(self, asked: e.UserAsked, pending: _Pending) -> None:
-        name = getattr(self.channel, "name", type(self.channel).__name__)
+    async def _for_anybody(self) -> None:
+        """Nobody is here to answer: the run rests as soon as that is all it waits for."""
+        rest = self.run.rest
+        assert rest is not None  # without a store, and without a channel, nothing is asked
+        top = rest.top
+        top.left += 1
         try:
-            value = await self.channel.ask(self._question(asked))
+            rest.look()
+            await trio.sleep_forever()
+        finally:
+            top.left -= 1
+
+    async def _through_channel(self, asked: e.UserAsked, channel: Channel, pending: _Pending) -> None:
+        name = getattr(channel, "name", type(channel).__name__)
+        try:
+            value = await channel.ask(self._question(asked))
             # A channel that answers at once must neither hide that the answer is wanted no more, nor keep
             # everybody else waiting where it has the same step taken again and again.
             await trio.lowlevel.checkpoint()
@@ -199,11 +242,28 @@ class People:
 
     # -- approvals -----------------------------------------------------------------------------
 
-    async def approve(self, step: Step, tool: Tool, arguments: Mapping[str, Any], at: int) -> Any:
-        """Ask whether `tool` may run with these arguments; return the answer."""
-        run = self.run
-        prompt = {"tool": tool.name, "arguments": run.plain(dict(arguments)), "agent": step.prepared.name}
-        asked = run.orchestrator.on_approval(step.branch, run._pack(prompt), at, self._pending)
+    async def ask_about(
+        self, step: Step, kind: str, prompt: Mapping[str, Any], at: int, known: RecordedTool | None = None
+    ) -> Any:
+        """Ask about a tool call, as part of `step`; return the answer, which the record may have.
+
+        Args:
+            step: Whose call it is.
+            kind: What is asked: one of the kinds `WITHIN_STEP`.
+            prompt: What the person is told.
+            at: The place of the question; the answer has the next one.
+            known: What is recorded of the call.
+
+        Raises:
+            UserUnavailable: Nobody can be asked.
+        """
+        run, prompt = self.run, self.run.plain(prompt)
+        if step.replay is not None and (said := step.replay.said(known, prompt)) is not None:
+            return run.unpack(said.value)
+        again = None if known is None or known.asked is None else known.asked.request_id
+        asked = run.orchestrator.on_asked_within(
+            step.branch, kind, run._pack(prompt), at, self._pending, again
+        )
         self.update_clocks()
         step.stop_clock()
         try:
@@ -213,15 +273,35 @@ class People:
             step.start_clock()
             self.update_clocks()
         if pending.error is not None:
-            _warn(step, f"the approval of tool {tool.name!r} came to nothing: {told(pending.error)}")
+            _warn(step, f"the {_ASKED[kind]} tool {prompt['tool']!r} came to nothing: {told(pending.error)}")
             raise pending.error
         return pending.value
 
     def _withdraw(self, asked: e.UserAsked) -> None:
-        """Close a question whose tool call has ended without it."""
-        if self._is_open(asked):
+        """Close a question whose tool call has ended without it; while the run rests it stays open."""
+        if self._is_open(asked) and not self.run.resting:
             error = Cancelled("the call that was to be approved has ended")
             self.run._accept(self.run.orchestrator.on_no_answer(asked.request_id, error))
+
+
+def question(asked: e.UserAsked, run_id: str, session_id: str, journal: Journal) -> Question:
+    """Return what people are told of a question that is recorded."""
+    return Question(
+        request_id=asked.request_id,
+        run_id=run_id,
+        session_id=session_id,
+        branch=asked.branch,
+        node=asked.node,
+        prompt=unpack(journal, asked.prompt),
+        options=asked.options,
+        schema=asked.schema,
+        kind=asked.kind,
+        default=asked.default,
+        timeout=asked.timeout,
+    )
+
+
+_ASKED = {"approval": "approval of", "uncertain": "question about the cut-off call of"}
 
 
 def _warn(step: Step, message: str) -> None:
@@ -231,7 +311,12 @@ def _warn(step: Step, message: str) -> None:
 
 
 async def approved(
-    step: Step, tool: Tool, given: str | Mapping[str, Any], bound: Mapping[str, Any], at: int
+    step: Step,
+    tool: Tool,
+    given: str | Mapping[str, Any],
+    bound: Mapping[str, Any],
+    at: int,
+    known: RecordedTool | None = None,
 ) -> Mapping[str, Any]:
     """Ask a person about a tool call; return its arguments, `bound` or those that the person gave instead.
 
@@ -245,7 +330,8 @@ async def approved(
         msg = f"tool {tool.name!r} needs a person's approval, and there is no channel to one (give the run channel=...); it was not run"
         raise UserUnavailable(msg)
     arguments = parse_object(given) if isinstance(given, str) else given
-    said = await people.approve(step, tool, arguments, at)
+    prompt = {"tool": tool.name, "arguments": dict(arguments), "agent": step.prepared.name}
+    said = await people.ask_about(step, "approval", prompt, at, known)
     answer = said if isinstance(said, Mapping) else {"decision": said}
     if answer["decision"] != "approve":
         reason = f": {answer['reason']}" if answer.get("reason") else ""

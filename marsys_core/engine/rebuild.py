@@ -57,6 +57,16 @@ def rebuild(run: RunShell, events: Sequence[e.Event], blobs: Mapping[str, bytes]
     resumed = [event.n + 1 for event in events if type(event) is e.RunResumed]
     run.orchestrator.state.run_n = max([run.orchestrator.state.run_n, *resumed])
     run.voids = None if cut is None else kept[-1].seq + 1
+    run.lives = _lives(events)
+
+
+def _lives(events: Sequence[e.Event]) -> list[tuple[float, float]]:
+    """Return when each process began to carry the run out, in seconds since it started, and the date."""
+    return [
+        (event.time, event.wall_time)
+        for event in events
+        if isinstance(event, e.RunStarted | e.RunResumed) and event.wall_time
+    ]
 
 
 def bring_to(
@@ -112,6 +122,8 @@ def given_to(events: Sequence[e.Event]) -> dict[int, Any]:
     state, found = RunState(), {}
     for event in events:
         if type(event) is e.RunResumed:
+            if event.at >= event.seq:
+                continue
             state = RunState()
             for kept in parted([each for each in events if each.seq <= event.seq])[0]:
                 state.apply(kept)

@@ -24,6 +24,7 @@ from marsys_core.values import REF_BYTES
 if TYPE_CHECKING:
     from marsys_core.engine.durable import Durable
     from marsys_core.engine.engine import Engine
+    from marsys_core.engine.resting import Rest
     from marsys_core.engine.step import Step
 
 __all__ = ["Recorder"]
@@ -42,6 +43,8 @@ class Recorder:
         before: How many seconds the run had gone on for before it was taken up again.
         skipped: How many of its entries are void, so that the places of later ones count them.
         durable: Where its events go besides, so that they outlive this process.
+        rest: When it comes to rest; only a run that is kept does.
+        lives: When each process began to carry it out: in seconds since the run started, and the date.
     """
 
     engine: Engine
@@ -56,6 +59,9 @@ class Recorder:
     before: float = 0.0
     skipped: int = 0
     durable: Durable | None = None
+    rest: Rest | None = None
+    lives: list[tuple[float, float]] = attrs.field(factory=list)
+    _here: tuple[float, float] | None = None
     _random: random.Random | None = None
     _last: e.RunFinished | None = None
 
@@ -87,6 +93,27 @@ class Recorder:
         """Append an event that the orchestrator has no part in."""
         self._record(event)
         self.orchestrator.state.apply(event)
+
+    @property
+    def resting(self) -> str:
+        """``paused`` or ``waiting``, where the run rests, with work left; else nothing."""
+        return "" if self.rest is None else self.rest.resting
+
+    def wall_now(self) -> float:
+        """Return the date, in seconds since 1970: that of the run's beginning here, and what has gone by since."""
+        now = trio.current_time()
+        if self._here is None:
+            self._here = (self.engine.wall(), now)
+        began, at = self._here
+        return began + now - at
+
+    def date_of(self, time: float) -> float:
+        """Return the date of what was recorded `time` seconds after the run started, by this process or one before."""
+        lives = [life for life in self.lives if life[0] <= time] or self.lives[:1]
+        if not lives:
+            return self.wall_now()
+        began, date = lives[-1]
+        return date + time - began
 
     def plain(self, value: Any) -> Any:
         """Return `value` as plain data, or raise `ValueRefused`."""

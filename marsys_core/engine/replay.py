@@ -24,6 +24,7 @@ __all__ = ["RecordedTool", "Replay", "answered", "asked", "key_of", "replays"]
 
 _CALLS = (
     e.ModelCalled, e.ModelReplied, e.ModelFailed, e.ToolStarted, e.ToolFinished, e.ToolFailed, e.TeamStarted, e.TeamFinished, e.TeamFailed,
+    e.ToolUncertain, e.UserAsked, e.UserAnswered, e.TimerSet, e.TimerFired,
 )  # fmt: skip
 _ENDS = (e.StepFinished, e.StepFailed, e.BranchSettled)
 _TEAM_ENDS = (e.TeamFinished, e.TeamFailed)
@@ -43,10 +44,15 @@ _ANEW = (e.StepStarted, e.StepRetried, e.StepSteered)
 
 @attrs.frozen(eq=False)
 class RecordedTool:
-    """A tool call as it is recorded; without an end, nobody knows whether it took effect."""
+    """A tool call as it is recorded; without an end, nobody knows whether it took effect.
+
+    `asked` is the question whether it may run, and `answer` what a person said to that.
+    """
 
     started: e.ToolStarted
     ended: e.ToolFinished | e.ToolFailed | None
+    asked: e.UserAsked | None = None
+    answer: e.UserAnswered | None = None
 
 
 @attrs.define(eq=False)
@@ -71,6 +77,12 @@ class Replay:
     _teams: dict[tuple[str, str], deque[tuple[e.TeamStarted, e.TeamFinished | e.TeamFailed | None]]] = (
         attrs.field(factory=lambda: defaultdict(deque))
     )
+    _asked: dict[str, e.UserAsked] = attrs.field(factory=dict)
+    _answers: dict[str, e.UserAnswered] = attrs.field(factory=dict)
+    _heard: dict[str, e.UserAnswered] = attrs.field(factory=dict)
+    _places: frozenset[int] = frozenset()
+    _loose: bool = False
+    _timers: list[tuple[e.TimerSet, bool]] = attrs.field(factory=list)
 
     @classmethod
     def of(cls, journal: Journal, events: Iterable[e.Event], *, failures: bool = True) -> Replay:
@@ -85,8 +97,16 @@ class Replay:
         events = list(events)
         by_call: dict[tuple[bool, str], deque[Any]] = defaultdict(deque)
         under_way = 0
+        if failures:
+            replay._places = frozenset(event.n for event in events)
+        fired = {event.timer for event in events if type(event) is e.TimerFired}
+        replay._timers = [(event, event.n in fired) for event in events if type(event) is e.TimerSet]
         for event in events:
-            if isinstance(event, e.ToolFinished | e.ToolFailed | e.TeamFinished | e.TeamFailed):
+            if type(event) is e.UserAsked:
+                replay._asked[event.request_id] = event
+            elif type(event) is e.UserAnswered and event.error is None:
+                replay._answers[event.request_id] = event
+            elif isinstance(event, e.ToolFinished | e.ToolFailed | e.TeamFinished | e.TeamFailed):
                 # A team that is a tool is recorded as both, under one id.
                 by_call[isinstance(event, _TEAM_ENDS), event.call_id].append(event)
                 if isinstance(event, _TEAM_ENDS):
@@ -110,12 +130,17 @@ class Replay:
                     if end.error != INTERRUPTED:
                         continue
                     end = None  # it was cancelled on its way
-                replay._tools[event.tool, key_of(journal, event.arguments)].append(RecordedTool(event, end))
+                replay._tools[event.tool, key_of(journal, event.arguments)].append(
+                    replay._recorded(event, end)
+                )
             elif type(event) is e.TeamStarted:
                 end = by_call[True, event.call_id].popleft() if by_call[True, event.call_id] else None
                 if type(end) is e.TeamFailed and not failures:
                     continue
                 replay._teams[event.team, key_of(journal, event.task)].append((event, end))
+        begun = {event.n + 1 for event in events if type(event) is e.ToolStarted}
+        allowed = {asked.n for asked in replay._asked.values() if asked.kind == "approval"}
+        replay._loose = not allowed <= begun
         return replay
 
     def reply(self, request: ModelRequest) -> ModelResponse | None:
@@ -146,6 +171,55 @@ class Replay:
                 self._replies.remove(event)
                 return event
         return None if self._at_once else self._replies.popleft()
+
+    def _recorded(self, started: e.ToolStarted, end: e.ToolFinished | e.ToolFailed | None) -> RecordedTool:
+        # Its question has the place after it, in this step as in every later one that takes it up.
+        asked = self._asked.get(f"{started.branch}:{started.n + 1}")
+        if asked is None or asked.kind != "approval":
+            return RecordedTool(started, end)
+        return RecordedTool(started, end, asked, self._answers.get(asked.request_id))
+
+    def hear(self, answered: e.UserAnswered) -> None:
+        """Know what a person answered while the run rested."""
+        self._heard[answered.request_id] = answered
+
+    def said(self, known: RecordedTool | None, prompt: Any) -> e.UserAnswered | None:
+        """Return what a person answered about a call, if that is recorded: whether it may run, or what became of it."""
+        if known is not None:
+            return known.answer or (
+                self._heard.get(known.asked.request_id) if known.asked is not None else None
+            )
+        for asked in self._asked.values():
+            if asked.kind == "uncertain" and unpack(self.journal, asked.prompt) == prompt:
+                earlier = self._answers.get(asked.request_id)
+                # Where it was to be made again, it may have been, before the run was interrupted once more.
+                if earlier is not None and unpack(self.journal, earlier.value) != "retry":
+                    return earlier
+                if asked.request_id in self._heard:
+                    return self._heard[asked.request_id]
+        return None
+
+    def never_made(self, known: RecordedTool) -> bool:
+        """Whether a call that has to be allowed was not, and so cannot have taken effect."""
+        return known.answer is None and not self._loose
+
+    def place(self, known: RecordedTool, width: int) -> int | None:
+        """Return the place of a call that is taken up, where what it has yet to record can stand at its own."""
+        at = known.started.n
+        wanted = set(range(at + 1, at + width))
+        if known.asked is not None:
+            wanted -= {known.asked.n}
+            if known.answer is not None:
+                wanted -= {known.answer.n}
+        return at if at in self._places and not wanted & self._places else None
+
+    def timer(self, seconds: float) -> tuple[e.TimerSet, bool] | None:
+        """Return the next timer of so many seconds, and whether its time was over, if it is recorded."""
+        for known in self._timers:
+            if known[0].seconds == seconds:
+                self._timers.remove(known)
+                return known
+        return None
 
     def unrecorded(self, calls: Iterable[ToolCall]) -> list[str]:
         """Return the names of the tools of those `calls` that are not recorded, and so not counted yet."""

@@ -59,6 +59,8 @@ def report(run: RunShell) -> RunResult:
         metadata={"warnings": tuple(run.warnings)},
         conversation=_conversation(run),
         state=final_state(state, run),
+        status=run.standing if success == state.success else "failed",
+        questions=() if run.rest is None or not run.resting else run.rest.questions,
     )
 
 

@@ -104,7 +104,7 @@ async def fork(
     for seq, event in enumerate(past):
         event.seq = seq
     bring_to(run, past, [*kept[index:], *void], await store.blobs(run_id), given)
-    run.before = past[-1].time
+    run.before, run.lives = past[-1].time, [(past[-1].time, run.wall_now())]
     given_instead = edit if edit is KEEP else run.keep(edit)
     await begin_log(run, store, (run_id, step.seq))
     assert run.durable is not None  # its log was begun

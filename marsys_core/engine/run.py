@@ -7,7 +7,6 @@ join, and nothing outlives the run.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,6 +59,7 @@ class RunShell(Turns):
     ended: float = 0.0
     taken_up: bool = False
     voids: int | None = None
+    over: trio.Event | None = None
     _mail: dict[str, Command] = attrs.field(factory=dict)
     _tasks: dict[str, None] = attrs.field(factory=dict)
     _nurseries: dict[tuple[str, int], trio.Nursery] = attrs.field(factory=dict)
@@ -107,8 +107,8 @@ class RunShell(Turns):
         assert checks is not None  # it takes something
         return checks.misfit(node, self.unpack(value), self.plain)
 
-    def admit(self, channel: Channel) -> None:
-        """Let the run ask people, through `channel`."""
+    def admit(self, channel: Channel | None) -> None:
+        """Let the run ask people, through `channel`; without one its questions stay open until somebody answers."""
         self.people = People(self, channel)
         self.orchestrator.reachable = True
 
@@ -131,26 +131,35 @@ class RunShell(Turns):
                     await self._branch(root)
                 if self._detached:
                     await self._until_idle()
-            if not self.orchestrator.state.finished:
+            if not self.orchestrator.state.finished and not self.resting:
                 self._stop_from_outside()
         except BaseException:
-            self._accept(self.orchestrator.stop(Cancelled("the run was cancelled"), "cancelled"))
+            if not self.resting:
+                self._accept(self.orchestrator.stop(Cancelled("the run was cancelled"), "cancelled"))
             raise
         finally:
             if self._detached:
-                self._drop_detached()
+                self.drop_detached()
                 with trio.CancelScope(shield=True):
                     await self._until_idle()
             inside_run.reset(token)
             self.ended = trio.current_time()
-            if self.opening is not None:
-                self.opening.keep(self)
-            if self._last is not None:
-                self._record(self._last)
+            if self.rest is not None and self.rest.resting:
+                self.record(self.rest.told())
+            else:
+                self._conclude()
             del self.engine.runs[self]
             self.engine.wake()
+            if self.over is not None:
+                self.over.set()
         if self._crash is not None:
             raise self._crash
+
+    def _conclude(self) -> None:
+        if self.opening is not None:
+            self.opening.keep(self)
+        if self._last is not None:
+            self._record(self._last)
 
     def _begin(self) -> Branch:
         commands = self.orchestrator.start(
@@ -158,7 +167,7 @@ class RunShell(Turns):
             run_id=self.run_id,
             session_id=self.session_id,
             fingerprint=self.topology.fingerprint,
-            wall_time=time.time(),
+            wall_time=self.wall_now(),
             given=self._given(),
             state=self.state,
             parent=None if self.nested is None else self.nested.parent,
@@ -170,8 +179,9 @@ class RunShell(Turns):
     def _go_on(self) -> Branch:
         """Carry on a run that was rebuilt from its record: what it had decided is done, its open steps are taken again."""
         state = self.orchestrator.state
-        if self.voids is not None:
-            self.record(e.RunResumed("", state.run_n, ("", 0), self.voids))
+        if not state.finished:
+            now, at = self.wall_now(), len(self.journal.events) + self.skipped
+            self.record(e.RunResumed("", state.run_n, ("", 0), at if self.voids is None else self.voids, now))
         self._tasks[ROOT] = None
         self._accept(self.orchestrator.resume())
         for branch in list(state.branches.values()):
@@ -180,14 +190,21 @@ class RunShell(Turns):
                 self._mail[branch.id] = Steer(branch, "" if replay is None else replay.note)
             if branch.phase is not Phase.SETTLED:
                 self._look_after(branch)
+        if self.people is not None:
+            self.people.go_on()
         return state.branches[ROOT]
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether the task of a branch has yet to take up what it is to do."""
+        return bool(self._mail)
 
     @property
     def standing(self) -> str:
         """How the run stands, in the words of a store."""
         state = self.orchestrator.state
         if not state.finished:
-            return "running"
+            return self.resting or "running"
         if state.success:
             return "succeeded"
         error = exception_of(state.stopping) if state.stopping is not None else None
@@ -231,7 +248,8 @@ class RunShell(Turns):
             self._idle = trio.Event()
             await self._idle.wait()
 
-    def _drop_detached(self) -> None:
+    def drop_detached(self) -> None:
+        """Cancel the branches that nobody waits for."""
         for scope in self._detached.values():
             scope.cancel()
 
@@ -247,7 +265,7 @@ class RunShell(Turns):
                     nursery.cancel_scope.cancel()
             elif isinstance(command, StopRun):
                 self.scope.cancel()
-                self._drop_detached()
+                self.drop_detached()
             elif isinstance(command, Ask):
                 self._look_after(command.branch)
         if self.people is not None:
@@ -304,11 +322,12 @@ class RunShell(Turns):
         while True:
             command = mail.pop(branch.id, None)
             if command is not None:
+                take = self._step if self.rest is None else self._kept_step
                 if self.slots is None:
-                    await self._step(branch, command)
+                    await take(branch, command)
                 else:
                     async with self.slots:
-                        await self._step(branch, command)
+                        await take(branch, command)
                 if self.durable is not None:
                     await self.durable.keep()
             elif branch.phase is Phase.WAITING:
@@ -317,6 +336,16 @@ class RunShell(Turns):
                 await self._fork(branch, branch.fork)
             else:
                 return
+
+    async def _kept_step(self, branch: Branch, command: Command) -> None:
+        """Take a step of a run that may come to rest."""
+        assert self.rest is not None  # the caller has looked
+        await self.rest.enter(branch)
+        try:
+            await self._step(branch, command)
+        finally:
+            self.rest.leave(branch)
+        self.rest.look()
 
     async def _wait_for_answer(self, branch: Branch) -> None:
         assert self.people is not None  # without people nothing is asked

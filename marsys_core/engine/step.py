@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.history import Transcript
     from marsys_core.engine.prepared import Prepared
     from marsys_core.engine.replay import Replay
+    from marsys_core.engine.resting import Rest
     from marsys_core.engine.sessions import Opening
     from marsys_core.engine.slots import Leave
     from marsys_core.engine.turns import Turns
@@ -63,6 +64,9 @@ class Step:
     shared: SharedState | None = None
     replay: Replay | None = None
     made: dict[tuple[str, str], int] | None = None
+    busy: int = 0
+    sleeping: int = 0
+    teams: dict[Rest, str] | None = None
 
     @property
     def task(self) -> Any:
@@ -241,8 +245,26 @@ class Step:
         values = [(node, source, self.run.unpack(value)) for _, _, (node, source, value) in own]
         return render(values[0][2] if len(values) == 1 and stop - start == 1 else JoinInput(values))
 
+    def stands(self, pausing: bool) -> bool:
+        """Whether this step only waits for people, or for nested runs that do; where it is to pause, or for a time."""
+        teams = self.teams or ()
+        if not (self._asking or teams):
+            return False
+        moving = self.busy - self._asking
+        return moving == 0 and (pausing or not self.sleeping) and all(team.still(pausing) for team in teams)
+
+    def settle(self) -> None:
+        """A call of this step has ended."""
+        self.busy -= 1
+        self.look()
+
+    def look(self) -> None:
+        """Let the run rest, if this step was the last that did more than wait."""
+        if (self._asking or self.teams) and self.run.rest is not None:
+            self.run.rest.look()
+
     def stop_clock(self) -> None:
-        """A person is asked about a call of this step: its deadline stands still."""
+        """A person is asked about a call of this step, or it waits for a time: its deadline stands still."""
         self._asking += 1
         if self._asking == 1 and self.scope is not None:
             self._left = self.scope.deadline - trio.current_time()
@@ -326,9 +348,13 @@ class Step:
             sampling=sampling or _SAMPLING,
         )
         layer = self.run.layers.model_call
-        if layer is None:
-            return await attempt_model(self, target, request)
-        return await call_model(self, target, request, layer)
+        self.busy += 1
+        try:
+            if layer is None:
+                return await attempt_model(self, target, request)
+            return await call_model(self, target, request, layer)
+        finally:
+            self.settle()
 
     def tool_specs(self) -> Sequence[ToolSpec]:
         return self.prepared.specs
@@ -381,6 +407,12 @@ class Step:
 
         self._check_open()
         return await run_team(self, team, task)
+
+    async def sleep(self, seconds: float) -> None:
+        from marsys_core.engine.timers import sleep
+
+        self._check_open()
+        await sleep(self, seconds)
 
     def _for_asyncio(self, call: Call) -> Any:
         from marsys_core.engine.abroad import StepAbroad

@@ -126,6 +126,8 @@ class Turns(Recorder, abc.ABC):
             step = Step(self, branch, prepared, self.unpack(branch.value), notes)
             if replay is not None:
                 step.replay, replay = replay, None
+            if self.rest is not None:
+                self.rest.steps[branch.id] = step
             started = trio.current_time()
             try:
                 plain = self._deadlines is None and self.layers.agent_step is None and prepared.checks is None

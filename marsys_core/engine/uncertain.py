@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from marsys_core import events as e
 from marsys_core.engine.replay import key_of
 from marsys_core.engine.threads import run_in_thread
 from marsys_core.errors import UncertainOutcome
 
 if TYPE_CHECKING:
+    from marsys_core.engine.replay import RecordedTool
     from marsys_core.engine.step import Step
+    from marsys_core.events import ToolStarted
     from marsys_core.tools import Tool
 
 __all__ = ["UNMADE", "idempotency_key", "settled"]
@@ -37,13 +38,16 @@ def idempotency_key(step: Step, name: str, arguments: Any) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
 
-async def settled(step: Step, tool: Tool, started: e.ToolStarted, bound: Mapping[str, Any]) -> Any:
+async def settled(step: Step, tool: Tool, known: RecordedTool, bound: Mapping[str, Any]) -> Any:
     """Return what a call came to that had begun when its run was interrupted; `UNMADE` where it is to be made.
 
     Raises:
         UncertainOutcome: Nobody knows, and it may not be made twice.
     """
-    if tool.idempotent:
+    started, replay = known.started, step.replay
+    if tool.idempotent or tool.name in step.prepared.team_tools:
+        return UNMADE  # a team goes on from its own record
+    if tool.approval and replay is not None and replay.never_made(known):
         return UNMADE
     if tool.verify is not None:
         verify = tool.verify
@@ -54,6 +58,13 @@ async def settled(step: Step, tool: Tool, started: e.ToolStarted, bound: Mapping
         return UNMADE if found is None else found
     if step.run.config.on_uncertain == "retry":
         return UNMADE
+    if step.run.config.on_uncertain == "ask" and step.run.people is not None:
+        said = await step.run.people.ask_about(step, "uncertain", _prompt(step, tool, started), step.branch.n)
+        word = said if isinstance(said, Mapping) else {"decision": said}
+        if word["decision"] == "retry":
+            return UNMADE
+        if word["decision"] == "done":
+            return word.get("result")
     arguments = step.run.unpack(started.arguments)
     msg = (
         f"tool {tool.name!r} had been called with {arguments!r:.400} when the run was interrupted, and nobody knows "
@@ -61,3 +72,9 @@ async def settled(step: Step, tool: Tool, started: e.ToolStarted, bound: Mapping
         "give it verify=, or resume with ExecutionConfig(on_uncertain='retry') where it may be called twice"
     )
     raise UncertainOutcome(msg)
+
+
+def _prompt(step: Step, tool: Tool, started: ToolStarted) -> dict[str, Any]:
+    """What a person is told of the call, who may know whether it took effect."""
+    arguments = step.run.unpack(started.arguments)
+    return {"tool": tool.name, "arguments": arguments, "agent": step.prepared.name, "call": started.call_id}

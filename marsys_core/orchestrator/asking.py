@@ -19,12 +19,13 @@ from marsys_core.orchestrator.ledger import USER
 from marsys_core.orchestrator.phases import Phase, Settled
 from marsys_core.orchestrator.plain import plan
 from marsys_core.orchestrator.talks import Talks
-from marsys_core.questions import refusal
+from marsys_core.questions import WITHIN_STEP, refusal
 from marsys_core.topology import Dispatch
 
 __all__ = ["APPROVALS", "Asking"]
 
 APPROVALS = ("approve", "reject")
+_WITHIN = {"approval": APPROVALS, "uncertain": ("retry", "done", "fail")}
 _ERRORS = ("retry", "skip", "abort")
 _JOINS = ("retry", "proceed", "abort")
 _NOBODY = "nobody could be asked"
@@ -83,16 +84,26 @@ class Asking(Talks):
             self._hear(branch, asked, None, "timeout", UserTimeout(msg, "timeout", seconds))
         return self._drain()
 
-    def on_approval(self, branch: Branch, prompt: Any, n: int, waited: Container[str] = ()) -> e.UserAsked:
+    def on_asked_within(
+        self,
+        branch: Branch,
+        kind: str,
+        prompt: Any,
+        n: int,
+        waited: Container[str] = (),
+        again: str | None = None,
+    ) -> e.UserAsked:
         """Ask about a tool call of a running step; the question takes the place `n`, the answer the next.
 
         A question of that prompt that was left open when the run was rebuilt, since it is not among those
-        `waited` for, is the same one again.
+        `waited` for, is the same one again; with the id `again` it is that one, where it is open.
         """
+        if branch.person is not None and again in branch.person.open:
+            return branch.person.open[again]
         for asked in () if branch.person is None else branch.person.open.values():
-            if asked.prompt == prompt and asked.request_id not in waited:
+            if asked.prompt == prompt and asked.kind == kind and asked.request_id not in waited:
                 return asked
-        return self._emit_question(branch, "approval", AskUser(prompt, APPROVALS), n)
+        return self._emit_question(branch, kind, AskUser(prompt, _WITHIN[kind]), n)
 
     @property
     def open_questions(self) -> list[e.UserAsked]:
@@ -164,7 +175,7 @@ class Asking(Talks):
         error: BaseException | None = None,
     ) -> None:
         # The calls of one reply are approved in any order, so the places of their answers are reserved.
-        n = asked.n + 1 if asked.kind == "approval" else branch.n
+        n = asked.n + 1 if asked.kind in WITHIN_STEP else branch.n
         failure = None if error is None else self._failure(error, branch)
         answered = e.UserAnswered(branch.id, n, asked.id, asked.request_id, value, source, failure)
         self._emit(answered)

@@ -86,6 +86,18 @@ class Outer:
             outer.ledger.state.steps += 1
             outer = outer.ledger.outer
 
+    def take_up(self, state: RunState) -> None:
+        """Count what a nested run had come to when it was interrupted, as if it had gone on here since."""
+        outer: Outer | None = self
+        while outer is not None:
+            outer.ledger.state.steps += state.steps
+            outer = outer.ledger.outer
+        spent = state.share
+        if spent is not None and self.branch.share is not None:
+            self.branch.share.add(
+                steps=spent.steps, tokens=spent.tokens, cost=spent.cost, tool_calls=spent.tool_calls
+            )
+
     def settle(self, *, steps: int, usage: Usage, tool_calls: int) -> None:
         """Take back what was counted while the nested run went on: its last event is about to count it."""
         self.ledger.state.steps -= steps

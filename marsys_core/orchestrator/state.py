@@ -20,6 +20,7 @@ from marsys_core.orchestrator.phases import Phase, Settled
 from marsys_core.orchestrator.shared import Frame
 from marsys_core.orchestrator.shares import Share, count_model, count_team, count_tool
 from marsys_core.orchestrator.writes import pending, share, take_in, write_down
+from marsys_core.questions import WITHIN_STEP
 
 __all__ = ["RunState"]
 
@@ -253,7 +254,7 @@ def _user_asked(state: RunState, branch: Branch, event: Any) -> None:
     if not person.open:
         person.since = event.time
     person.open[event.request_id] = event
-    if event.kind == "approval":
+    if event.kind in WITHIN_STEP:
         branch.n = max(branch.n, event.n + 2)  # the answer has its place too, whatever comes meanwhile
     else:
         person.kind, branch.phase, branch.action = event.kind, Phase.WAITING, None
@@ -266,7 +267,7 @@ def _user_answered(state: RunState, branch: Branch, event: Any) -> None:
     asked = person.open.pop(event.request_id)
     if not person.open:
         person.waited += event.time - person.since
-    if asked.kind != "approval":
+    if asked.kind not in WITHIN_STEP:
         person.answer, branch.phase, branch.last = event, Phase.ANSWERED, event.id
         state.settled.clear()
 

@@ -16,6 +16,7 @@ from marsys_core.actions import AskUser
 from marsys_core.agents import agent
 from marsys_core.errors import AnswerRefused, LifecycleError, UnknownName
 from tests.core.embed.plain import LONG, Waits, echo, engine
+from tests.core.stores import MemoryStore
 
 
 def test_cancelling_ends_a_running_run_and_the_future_when_all_under_it_has_ended() -> None:
@@ -191,3 +192,39 @@ def test_a_view_in_another_thread_sees_the_questions_and_answers_them() -> None:
     assert future.questions == ()
     with pytest.raises(UnknownName, match=r"^no open question is called "):
         future.answer(question, "tea")
+
+
+def test_a_run_is_paused_from_another_thread() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    @agent
+    async def First(prompt: Any) -> str:
+        begun.set()
+        await trio.to_thread.run_sync(may_end.wait, LONG)
+        return f"{prompt} first"
+
+    @agent
+    async def Second(prompt: Any) -> str:
+        return f"{prompt} second"
+
+    store = MemoryStore()
+    with engine(agents=[First, Second], storage=store) as open_:
+        future = open_.submit("x", "First -> Second")
+        assert begun.wait(LONG)
+        future.pause()
+        may_end.set()
+        result = future.result(timeout=LONG)
+
+        assert result.status == "paused"
+        assert [entry.kind for entry in store.kept[future.run_id].entries][-1] == "RunPaused"
+        future.pause()  # it has ended here, and nothing is left to pause
+
+
+def test_a_run_that_is_kept_nowhere_is_not_paused() -> None:
+    waits = Waits()
+    with engine(agents=[waits.agent]) as open_:
+        future = open_.submit("x", "Waits")
+        waits.wait()
+        with pytest.raises(LifecycleError, match="only a run that is kept can be paused"):
+            future.pause()
+        future.cancel()

@@ -67,7 +67,7 @@ def first_life(name: str, *, idempotent: bool = False, seed: int = 0) -> Life:
 
     async def main() -> RunResult:
         async with bare(storage=life.store, middleware=[life], new_id=lambda: RUN) as orchestra:
-            return await orchestra.execute("task", workflow.topology, **_given(workflow, life, idempotent))
+            return await orchestra.execute("task", workflow.topology, **given_to(workflow, life, idempotent))
 
     life.result = virtually(main, seed=seed)
     return life
@@ -81,13 +81,13 @@ def later_life(name: str, store: MemoryStore, *, idempotent: bool = False, seed:
     async def main() -> RunResult:
         async with bare(storage=life.store, middleware=[life]) as orchestra:
             topology = workflow.topology if name in UNDRAWN else None
-            return await orchestra.resume(RUN, topology, **_given(workflow, life, idempotent))
+            return await orchestra.resume(RUN, topology, **given_to(workflow, life, idempotent))
 
     life.result = virtually(main, seed=seed)
     return life
 
 
-def _given(workflow: Workflow, life: Life, idempotent: bool) -> dict[str, Any]:
+def given_to(workflow: Workflow, life: Life, idempotent: bool) -> dict[str, Any]:
     agents = workflow.agents(life.books)
     if idempotent:
         _declare(agents)

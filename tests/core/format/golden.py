@@ -154,6 +154,12 @@ EVENTS: list[Event] = [
     e.ToolUncertain(*BRANCH, "A", "f", "c1", "nobody knows"),
     e.RunResumed("", 3, ("", 0), 7),
     e.BranchEdited(*BRANCH, "A", {"a": [1, "x"]}),
+    e.RunResumed("", 4, ("", 0), 9, 1700000000.25),
+    e.RunPaused("", 5, ("", 0)),
+    e.RunWaiting("", 5, ("", 0), ("0:3", "0.1:7")),
+    e.TimerSet(*BRANCH, "A", 60.5, 1700000060.75),
+    e.TimerFired(*BRANCH, "A", 3),
+    e.UserAsked(*BRANCH, "0:3", "A", "uncertain", {"tool": "pay"}, ("retry", "done", "fail")),
 ]  # fmt: skip
 
 

@@ -333,8 +333,8 @@ def running() -> Simulation:
 def test_an_approval_leaves_the_step_running_and_has_places_of_its_own() -> None:
     made = running()
     machine, branch = made.orchestrator, made.orchestrator.state.branches["0"]
-    first = machine.on_approval(branch, "one", 3)
-    second = machine.on_approval(branch, "two", 7, {first.request_id})
+    first = machine.on_asked_within(branch, "approval", "one", 3)
+    second = machine.on_asked_within(branch, "approval", "two", 7, {first.request_id})
     assert branch.phase is Phase.RUNNING
     machine.on_answer(second.request_id, {"decision": "reject", "reason": "no"})
     machine.on_answer(first.request_id, "approve")
@@ -345,18 +345,18 @@ def test_an_approval_leaves_the_step_running_and_has_places_of_its_own() -> None
 def test_two_calls_of_the_same_prompt_are_two_questions() -> None:
     made = running()
     branch = made.orchestrator.state.branches["0"]
-    first = made.orchestrator.on_approval(branch, "same", 3)
-    second = made.orchestrator.on_approval(branch, "same", 7, {first.request_id})
+    first = made.orchestrator.on_asked_within(branch, "approval", "same", 3)
+    second = made.orchestrator.on_asked_within(branch, "approval", "same", 7, {first.request_id})
     assert (first.request_id, second.request_id) == ("0:3", "0:7")
 
 
 def test_an_approval_that_was_open_is_the_same_one_after_a_resume() -> None:
     made = running()
-    made.orchestrator.on_approval(made.orchestrator.state.branches["0"], "tool", 3)
+    made.orchestrator.on_asked_within(made.orchestrator.state.branches["0"], "approval", "tool", 3)
     again = Simulation.of("A", {}, answers=YES).resume(made.events)
     branch = again.orchestrator.state.branches["0"]
     assert again.running == [branch]
-    assert again.orchestrator.on_approval(branch, "tool", branch.n).request_id == "0:3"
+    assert again.orchestrator.on_asked_within(branch, "approval", "tool", branch.n).request_id == "0:3"
     assert again.events == []
     assert again.run().final == "A"
     assert again.orchestrator.open_questions == []
@@ -364,7 +364,7 @@ def test_an_approval_that_was_open_is_the_same_one_after_a_resume() -> None:
 
 def test_the_end_of_a_step_closes_what_it_asked() -> None:
     made = running()
-    made.orchestrator.on_approval(made.orchestrator.state.branches["0"], "tool", 3)
+    made.orchestrator.on_asked_within(made.orchestrator.state.branches["0"], "approval", "tool", 3)
     made.advance()
     assert made.orchestrator.open_questions == []
 
@@ -383,9 +383,9 @@ def test_the_time_that_a_branch_waits_is_counted_once_however_many_questions_are
         event.time = now[0]
 
     machine.append = stamp
-    machine.on_approval(branch, "one", 3)
+    machine.on_asked_within(branch, "approval", "one", 3)
     now[0] = 2.0
-    machine.on_approval(branch, "two", 7, {"0:3"})
+    machine.on_asked_within(branch, "approval", "two", 7, {"0:3"})
     now[0] = 5.0
     machine.on_answer("0:3", "approve")
     now[0] = 6.0
