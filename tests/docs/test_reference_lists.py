@@ -11,7 +11,7 @@ import click
 import pytest
 
 from marsys.cache.plugin import CacheSettings
-from marsys.cli import answer, process, team, team_agents, team_pools, team_topology
+from marsys.cli import process, response, team, team_agents, team_pools, team_topology
 from marsys.cli.group import marsys
 from marsys.cli.store import store
 from marsys.expressions.plugin import ExpressionSettings
@@ -384,7 +384,7 @@ def test_every_key_of_the_json_of_a_run_is_listed():
         outcome="returned",
     )
     result = RunResult(success=False, final_response=1, error=ValueError(), branch_results=(branch,))
-    data = json.loads(answer.written_json(result))
+    data = json.loads(response.written_json(result))
     table = rows(section("reference/command-line.md", "What `--json` writes"))
     told = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[1])) for row in table}
 

@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import click
 
-from marsys.cli.answer import save, written, written_json
-from marsys.cli.ending import say, say_failed, say_how_to_go_on, say_interrupted, say_not_started, word
+from marsys.cli.ending import (
+    say,
+    say_failed,
+    say_how_to_go_on,
+    say_interrupted,
+    say_not_started,
+    say_resting,
+    word,
+)
 from marsys.cli.options import Work, dumb_terminal, status_of
+from marsys.cli.response import save, written, written_json
 from marsys_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Answering", "answer_options", "carried", "interruptible"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+_RESTING = 3
 
 
 @attrs.frozen(kw_only=True)
@@ -130,6 +139,9 @@ def _ended(conducted: Conducted, work: Work, answering: Answering, interruptions
     if succeeded:
         return 0 if saved else 1
     code = 1
+    if result is not None and result.status in ("paused", "waiting"):
+        say_resting(conducted)
+        return _RESTING
     if interruptions.first:
         say_interrupted(conducted, interruptions)
         code = int(interruptions.exit_code)

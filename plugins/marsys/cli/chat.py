@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 import click
 
-from marsys.cli.answer import written
 from marsys.cli.ending import say
 from marsys.cli.options import Work, channel_of, dumb_terminal, status_of, team_options
+from marsys.cli.response import written
 from marsys.people import TerminalChannel
 
 __all__ = ["chat"]

@@ -7,9 +7,18 @@ from typing import Any
 
 import click
 
-from marsys.cli.answer import written
+from marsys.cli.response import written
 
-__all__ = ["say", "say_failed", "say_how_to_go_on", "say_interrupted", "say_not_started", "word"]
+__all__ = [
+    "say",
+    "say_failed",
+    "say_how_to_go_on",
+    "say_interrupted",
+    "say_not_started",
+    "say_resting",
+    "told",
+    "word",
+]
 
 _VARIABLE = re.compile(r"variables=\{'(?P<name>\w+)': \.\.\.\}")
 _GOING_ON = ("cancelled", "failed", "interrupted", "paused", "waiting")
@@ -47,6 +56,27 @@ def say_how_to_go_on(conducted: Any) -> None:
     """Say what can be done with a run that is kept; nothing of one that is not."""
     if conducted.standing in _GOING_ON:
         say(f"to go on with it: marsys resume {conducted.run_id}{conducted.option}")
+
+
+def say_resting(conducted: Any) -> None:
+    """Say what a run waits for that has work left, and how it goes on."""
+    result = conducted.result
+    say(f"the run is {result.status}; {conducted.account.taken()}")
+    for asked in result.questions:
+        click.echo(told(asked), err=True)
+    if not result.questions:
+        say_how_to_go_on(conducted)
+        return
+    which = "" if len(result.questions) == 1 else " --question QUESTION"
+    say(f"to answer: marsys answer {conducted.run_id} ANSWER{which}{conducted.option}")
+
+
+def told(asked: Any) -> str:
+    """Return a question as a person reads it, with what it is answered under."""
+    from marsys.people import shown
+
+    lines = shown(asked).splitlines()
+    return "\n".join([f"  {asked.request_id}  {lines[0]}", *(f"      {line}" for line in lines[1:])])
 
 
 def say_not_started(error: Exception) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,31 +24,47 @@ if TYPE_CHECKING:
     from marsys_core.protocols.store import RunInfo, Store
     from marsys_core.run import Run
 
-__all__ = ["resume"]
+__all__ = ["going_on_options", "resume", "with_changes_named"]
 
 
-def _showing(command: Any) -> Any:
-    for option in reversed(SHOWING):
+def going_on_options(command: Any) -> Any:
+    """Give `command` the options of whatever goes on with a run."""
+    for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
+_OPTIONS = (
+    click.option(
+        "--accept-changes",
+        "accept",
+        is_flag=True,
+        help="Go on also where the team's agents, tools, topology or limits have changed.",
+    ),
+    click.option(
+        "--team",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        default=Path(),
+        help="The team file, where it has moved.",
+    ),
+    *SHOWING,
+)
+
+
+@contextmanager
+def with_changes_named(run_id: str) -> Iterator[None]:
+    """Say of a run that was begun with something else how the command line goes on all the same."""
+    try:
+        yield
+    except ChangedRun as error:
+        msg = f"run {run_id!r} was begun with something else than is there now; --accept-changes goes on all the same:"
+        raise ChangedRun(msg, error.problems) from error
+
+
 @click.command()
 @click.argument("run_id", metavar="ID")
-@click.option(
-    "--accept-changes",
-    "accept",
-    is_flag=True,
-    help="Go on also where the team's agents, tools, topology or limits have changed.",
-)
-@click.option(
-    "--team",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    default=Path(),
-    help="The team file, where it has moved.",
-)
-@_showing
+@going_on_options
 @storage_option
 @answer_options
 @click.pass_context
@@ -81,7 +99,7 @@ def resume(
 
         info = in_store(ctx, place, look)
         work = work_again(info, now)
-        try:
+        with with_changes_named(info.run_id):
             return carried(
                 work,
                 lambda team: _taking_up(work, info, team, accept),
@@ -89,9 +107,6 @@ def resume(
                 answering,
                 interruptions,
             )
-        except ChangedRun as error:
-            msg = f"run {info.run_id!r} was begun with something else than is there now; --accept-changes goes on all the same:"
-            raise ChangedRun(msg, error.problems) from error
 
     ctx.exit(interruptible(act))
 

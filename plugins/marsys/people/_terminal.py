@@ -8,14 +8,13 @@ from typing import Any, TextIO
 
 import trio
 
+from marsys.people._text import read, shown
 from marsys_core.errors import AnswerRefused, UserUnavailable
 from marsys_core.questions import Question
-from marsys_core.values import render
 
 __all__ = ["TerminalChannel"]
 
 _CHUNK = 4096
-_DIGITS = 10  # no question has so many options that the number of one is as long as this
 
 
 class TerminalChannel:
@@ -52,14 +51,14 @@ class TerminalChannel:
         async with self._lock:
             if question.kind == "approval":
                 self._forget_what_is_typed(stream)
-            self._say(_shown(question))
+            self._say(f"{shown(question)}\n> ")
             while True:
                 line = await self._line(stream)
                 if not line:
                     msg = "the terminal was asked, and its input has come to an end"
                     raise UserUnavailable(msg)
                 try:
-                    return _value(question, line.strip())
+                    return read(question, line.strip())
                 except AnswerRefused as error:
                     self._say(f"{error}\n> ")
 
@@ -132,46 +131,3 @@ async def _readable(descriptor: int) -> None:
         await trio.lowlevel.wait_readable(descriptor)
     except PermissionError:  # a regular file, which never keeps anybody waiting
         await trio.lowlevel.checkpoint()
-
-
-def _shown(question: Question) -> str:
-    prompt = question.prompt
-    if question.kind == "approval":
-        prompt = f"May {prompt['agent']!r} call {prompt['tool']!r} with {render(prompt['arguments'])}?"
-    lines = [prompt if isinstance(prompt, str) else render(prompt)]
-    lines += [f"  {number}. {option}" for number, option in enumerate(question.options, 1)]
-    if question.default is not None:
-        lines.append(f"  (after {question.timeout:g} s: {question.default})" if question.timeout else "")
-    text = "\n".join(filter(None, lines)) + "\n> "
-    # What agents say may hold control sequences, which would let a question look like another one.
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
-
-
-def _value(question: Question, text: str) -> Any:
-    """Return the answer that `text` stands for.
-
-    Raises:
-        AnswerRefused: It is none.
-    """
-    options = question.options
-    if text not in options and text.isdecimal() and len(text) < _DIGITS and 0 < int(text) <= len(options):
-        text = options[int(text) - 1]
-    value: Any = text
-    if question.schema is not None and question.schema.get("type", "string") != "string":
-        import json
-
-        try:
-            value = json.loads(text, parse_constant=_no_number)
-        except ValueError as error:
-            msg = f"the answer is JSON: {error}"
-            raise AnswerRefused(msg) from None
-        except RecursionError:
-            msg = "the answer is JSON, and not nested so deeply"
-            raise AnswerRefused(msg) from None
-    question.check(value)
-    return value
-
-
-def _no_number(text: str) -> Any:
-    msg = f"{text} is not a number in JSON"
-    raise ValueError(msg)

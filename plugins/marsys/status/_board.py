@@ -43,6 +43,7 @@ class Board:
     task: Any = None
     now: float = 0.0
     finished: bool = False
+    resting: str = ""
     success: bool = False
     rows: dict[str, Row] = attrs.field(factory=dict)
 
@@ -74,6 +75,14 @@ class Board:
     def on_run_finished(self, event: e.RunFinished) -> None:
         """Remember how it ended."""
         self.finished, self.success = True, event.success
+
+    def on_run_resumed(self, event: e.RunResumed) -> None:
+        """It goes on from its record, which this board has not seen."""
+        self.run_id, self.resting = event.run_id, ""
+
+    def on_run_rests(self, event: e.RunPaused | e.RunWaiting) -> None:
+        """Remember that it goes on later."""
+        self.resting = "paused" if isinstance(event, e.RunPaused) else "waiting"
 
     def on_branch_started(self, event: e.BranchStarted) -> None:
         """Hang a new branch below the one that opened it."""
@@ -118,7 +127,10 @@ _nothing = _noting(lambda event: "")
 
 _HANDLERS: dict[type[e.Event], _Handler] = {
     e.RunStarted: Board.on_run_started,
+    e.RunResumed: Board.on_run_resumed,
     e.RunFinished: Board.on_run_finished,
+    e.RunPaused: Board.on_run_rests,
+    e.RunWaiting: Board.on_run_rests,
     e.BranchStarted: Board.on_branch_started,
     e.BranchMoved: Board.on_branch_moved,
     e.BranchForked: _state("forked"),

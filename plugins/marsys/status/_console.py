@@ -16,7 +16,7 @@ from marsys.status._lines import Ending, Everything, Line, Notes, Steps
 from marsys.status._stream import SafeStream
 from marsys.status._words import one_line
 from marsys_core.config import StatusConfig
-from marsys_core.events import KINDS, RunFinished, RunStarted
+from marsys_core.events import KINDS, RunFinished, RunPaused, RunStarted, RunWaiting
 from marsys_core.protocols.event_sink import bind_sinks
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Console:
             self._common = bind_sinks({"console": self(StatusConfig())}, KINDS.values())
         self._heard += isinstance(event, RunStarted)
         self._common.emit(event)
-        if isinstance(event, RunFinished):
+        if isinstance(event, RunFinished | RunPaused | RunWaiting):
             self._heard = max(self._heard - 1, 0)
             if not self._heard:
                 self._common = None

@@ -64,6 +64,19 @@ class Ending:
         self.run_id = event.run_id
         self.began(self)
 
+    def on_run_resumed(self, event: e.RunResumed) -> None:
+        if not self.run_id:  # another process has begun it
+            self.run_id = event.run_id
+            self.began(self)
+
+    def on_run_paused(self, event: e.RunPaused) -> None:
+        self._line(event, "end", "paused")
+        self.ended(self)
+
+    def on_run_waiting(self, event: e.RunWaiting) -> None:
+        self._line(event, "end", f"waits for people: {counted(max(1, len(event.requests)), 'question')}")
+        self.ended(self)
+
     def on_model_replied(self, event: e.ModelReplied) -> None:
         self._usage += event.usage
 

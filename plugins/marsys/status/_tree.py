@@ -68,10 +68,10 @@ class Display:
     def hear(self, board: Board, event: e.Event, timings: bool) -> None:
         """Write `event` down; the first event of a run makes its tree appear, and the last one leaves it there."""
         board.apply(event)
-        if isinstance(event, e.RunStarted):
+        if isinstance(event, e.RunStarted | e.RunResumed):
             self._boards[board] = timings
             self._begin()
-        elif isinstance(event, e.RunFinished) and board in self._boards:
+        elif isinstance(event, e.RunFinished | e.RunPaused | e.RunWaiting) and board in self._boards:
             del self._boards[board]
             # First off the live part, which would be drawn again, as it was, below what is printed.
             if self._boards:
@@ -120,7 +120,7 @@ class Display:
 
 
 def _picture(board: Board, timings: bool) -> Tree:
-    state = ("succeeded" if board.success else "failed") if board.finished else "running"
+    state = ("succeeded" if board.success else "failed") if board.finished else board.resting or "running"
     head = [
         f"run {board.run_id[-6:]}",
         state,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from marsys.cli.answer import written
+from marsys.cli.response import written
 from marsys_core.values import JoinInput
 from tests.plugins.cli.conftest import Call, Site
 
@@ -435,7 +435,7 @@ def test_nobody_is_asked_where_standard_input_is_no_terminal(
         "from marsys import AskUser\nasync def A(prompt, context):\n    return AskUser('Which?')\n"
     )
     monkeypatch.setattr("sys.stdin", io.StringIO("an answer\n"))
-    said = call("run", path, "--task", "x", "-q")
+    said = call("run", path, "--task", "x", "-q", "--no-storage")
     assert said.code == 1
     assert "UserUnavailable" in said.err
 
