@@ -100,7 +100,8 @@ class RunStarted(Event):
     `given` are the messages that agents began with, by name: those of a session, or of the caller.
     `state` is what the shared state begins with; None where there is none.
     `parent` is the call that a nested run is, ``(run id, branch, step, call id)``, and None otherwise. `budget`
-    are the limits on what its calls may spend, where there are any.
+    are the limits on what its calls may spend, where there are any. `session_version` says as of which version agents
+    remember the session; what they do is then not part of the run, and `given` has references to it.
     """
 
     run_id: str
@@ -117,6 +118,7 @@ class RunStarted(Event):
     state: dict[str, Any] | None = None
     parent: tuple[str, str, int, str] | None = None
     budget: Mapping[str, float] | None = None
+    session_version: int | None = None
 
 
 @attrs.define(eq=False)

@@ -486,6 +486,23 @@ class Orchestra:
         engine = self.engine
         return read_events(await store_of(engine).entries(run_id), engine.converter, run_id)
 
+    @hosted
+    async def forget_session(self, session_id: str) -> None:
+        """Forget what agents remember of a session (``memory_scope="session"``): its next run begins anew.
+
+        Runs that are kept stay as they are. One that had begun before and is not at its end cannot be resumed.
+
+        Raises:
+            LifecycleError: The orchestra is not open.
+        """
+        engine = self.engine
+        for key in [key for key in engine.sessions if key[0] == session_id]:
+            del engine.sessions[key]
+        if engine.store is None:
+            await trio.lowlevel.checkpoint()
+        else:
+            await engine.store.forget_session(session_id)
+
     # -- from plain code -----------------------------------------------------------------------
 
     def __enter__(self) -> Orchestra:

@@ -1,4 +1,4 @@
-"""One run as one file of JSON Lines: a head, what is known of the run, large values, entries, an end with a checksum."""
+"""One run as one file of JSON Lines: a head, what is known of it, large values, what was said, entries, a checksum."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 import attrs
 
 from marsys_core.errors import StoreError
-from marsys_core.protocols.store import Entry, RunInfo
+from marsys_core.protocols.store import Entry, Recalled, RunInfo, Said
 
-__all__ = ["Run", "read_file", "write_file"]
+__all__ = ["Run", "began_in", "of_run", "read_file", "write_file"]
 
 _FORMAT = "marsys-run"
 _VERSION = 1
@@ -23,11 +23,57 @@ _VERSION = 1
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """All of one run."""
+    """All of one run.
+
+    Args:
+        info: What is known of it.
+        blobs: Its large values, by their hashes.
+        entries: Its log.
+        said: What its agents remembered of the session as it began, and then what it has added.
+    """
 
     info: RunInfo
     blobs: Mapping[str, bytes]
     entries: Sequence[Entry]
+    said: Sequence[Said] = ()
+
+    @property
+    def session_id(self) -> str:
+        """The session that it has added to."""
+        began = began_in(self.entries)
+        return self.info.session_id if began is None else began[0]
+
+    def additions(self, *, known: bool) -> list[tuple[str, dict[str, str]]]:
+        """Return what is to be added to the session where the run comes to: by which run, and by agent.
+
+        Args:
+            known: Whether something is remembered of the session there: then only what this run has added.
+        """
+        found: dict[str, dict[str, str]] = {}
+        for each in self.said:
+            if not known or each.run_id == self.info.run_id:
+                found.setdefault(each.run_id, {})[each.agent] = each.data
+        return list(found.items())
+
+
+def began_in(entries: Sequence[Entry]) -> tuple[str, int] | None:
+    """Return the session that a run's agents go on with, and the version that they began with; None for any other run."""
+    if not entries or entries[0].kind != "RunStarted":
+        return None
+    try:
+        known = json.loads(entries[0].data)
+    except (ValueError, RecursionError):
+        return None  # not ours to read; then it refers to nothing that could be found
+    found = (
+        (known.get("session_id"), known.get("session_version")) if isinstance(known, dict) else (None, None)
+    )
+    return found if isinstance(found[0], str) and type(found[1]) is int else None  # type: ignore[return-value]
+
+
+def of_run(run_id: str, before: Recalled, now: Recalled) -> list[Said]:
+    """Return what belongs to a run of what its session remembers, `before` it began and `now`."""
+    own = [each for each in now.said if each.run_id == run_id]
+    return [*(each for each in before.said if each.run_id != run_id), *own]
 
 
 def write_file(run: Run, path: Path) -> None:
@@ -83,6 +129,8 @@ def _lines(run: Run) -> Iterator[bytes]:
             yield _line({"blob": sha256, "text": data.decode()})
         except UnicodeDecodeError:
             yield _line({"blob": sha256, "base64": base64.b64encode(data).decode()})
+    for said in run.said:
+        yield _line({"said": attrs.astuple(said)})
     for entry in run.entries:
         yield _line({"entry": attrs.astuple(entry, recurse=False)})
 
@@ -113,13 +161,29 @@ def _read(lines: list[bytes], path: Path) -> Run:
             raise TypeError(msg)
     blobs: dict[str, bytes] = {}
     entries: list[Entry] = []
+    said: list[Said] = []
     for line in lines[1:-1]:
         value = json.loads(line)
         if "blob" in value:
             blobs[value["blob"]] = _content(value)
+        elif "said" in value:
+            said.append(_said(value["said"]))
         else:
             entries.append(_entry(value["entry"], len(entries)))
-    return Run(info=info, blobs=blobs, entries=entries)
+    run = Run(info=info, blobs=blobs, entries=entries, said=tuple(said))
+    # The session may be another one where it comes to, or none; what the run began with is its own from here on.
+    before = Recalled(0, [each for each in said if each.run_id != info.run_id])
+    for text in before.by_agent().values():
+        blobs.setdefault(hashlib.sha256(text.encode()).hexdigest(), text.encode())
+    return run
+
+
+def _said(values: Sequence[Any]) -> Said:
+    agent, run_id, data = values
+    if tuple(map(type, values)) != (str, str, str):
+        msg = f"what was said is {values!r:.200}"
+        raise TypeError(msg)
+    return Said(agent, run_id, data)
 
 
 def _entry(values: Sequence[Any], expected: int) -> Entry:

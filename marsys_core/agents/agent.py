@@ -43,7 +43,7 @@ class Agent(BaseAgent):
         history: What the model is shown of the run: ``"own"``, its own conversation; ``"branch"``, all that was
             said on its branch; ``"run"``, all that led to the step.
         memory_scope: How long its conversation lasts: ``"run"``, or ``"session"``, where the runs of one
-            `session_id` in an open `Orchestra` go on with it.
+            `session_id` in an open `Orchestra`, or on one store, go on with it.
         allowed_peers: The agents that it may call in `auto_run`.
         output_type: The same as a type; see `BaseAgent`.
         input_type: What it may be handed, as a type.

@@ -37,7 +37,7 @@ class BaseAgent:
         history: What a model is shown of the run: ``"own"``, its own conversation; ``"branch"``, all that was
             said on its branch; ``"run"``, all that led to the step.
         memory_scope: How long its conversation lasts: ``"run"``, or ``"session"``, where the runs of one
-            `session_id` in an open `Orchestra` go on with it.
+            `session_id` in an open `Orchestra`, or on one store, go on with it.
         allowed_peers: The agents that it may call in `auto_run`.
         output_type: What its answers have to be: an attrs class, a dataclass, a pydantic model, ``list[int]``
             and so on. What fits travels on as plain data.

@@ -15,8 +15,9 @@ from typing import Any
 
 import attrs
 
+from marsys_core.backend.memory import Memory, Piece
 from marsys_core.errors import StoreDamaged, StoreError
-from marsys_core.protocols.store import Entry, RunInfo
+from marsys_core.protocols.store import Entry, RunInfo, Said
 
 __all__ = ["VERSION", "KeptRun", "entries_of", "entry_text", "escaped", "read_state", "state_of", "unescaped"]
 
@@ -129,9 +130,17 @@ def _entry(seq: int, text: str) -> Entry:
     return Entry(seq, branch, n, (cause_branch, cause_n), kind, time, data)
 
 
-def state_of(runs: Sequence[KeptRun]) -> dict[str, Any]:
-    """Return the state of a session with these runs; an empty one where there are none."""
-    return {"marsys": VERSION, "runs": [_run_state(run) for run in runs]} if runs else {}
+def state_of(runs: Sequence[KeptRun], memory: Memory | None = None) -> dict[str, Any]:
+    """Return the state of a session with these runs, and what it remembers; an empty one where there is neither."""
+    state: dict[str, Any] = {"marsys": VERSION, "runs": [_run_state(run) for run in runs]}
+    if memory is not None and memory.version:
+        state["memory"] = {"version": memory.version, "said": [_piece_state(each) for each in memory.pieces]}
+    return state if runs or "memory" in state else {}
+
+
+def _piece_state(piece: Piece) -> list[Any]:
+    said = piece.said
+    return [piece.added, piece.dropped, escaped(said.agent), escaped(said.run_id), escaped(said.data)]
 
 
 def _run_state(run: KeptRun) -> dict[str, Any]:
@@ -148,8 +157,8 @@ def _run_state(run: KeptRun) -> dict[str, Any]:
     }
 
 
-def read_state(given: Any, where: str) -> list[KeptRun]:
-    """Return the runs of a state.
+def read_state(given: Any, where: str) -> tuple[list[KeptRun], Memory]:
+    """Return the runs of a state, and what its session remembers.
 
     Args:
         given: What a backend has loaded.
@@ -161,7 +170,7 @@ def read_state(given: Any, where: str) -> list[KeptRun]:
     """
     state = _plain(given, where)
     if not state:
-        return []
+        return [], Memory()
     version = state.get("marsys")
     if isinstance(version, bool) or not isinstance(version, int | float) or version != int(version):
         msg = f"{where} was not written by MARSYS: it is {given!r:.200}; give runs a table of their own"
@@ -170,7 +179,7 @@ def read_state(given: Any, where: str) -> list[KeptRun]:
         msg = f"{where} was written by a newer MARSYS: it is version {version}, and this one knows {VERSION}; update"
         raise StoreError(msg)
     try:
-        return [_run(each) for each in state["runs"]]
+        return [_run(each) for each in state["runs"]], _memory(state.get("memory"))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         msg = f"{where} is not as it was written: {type(error).__name__}: {error}"
         raise StoreDamaged(msg) from error
@@ -207,6 +216,18 @@ def _run(state: Mapping[str, Any]) -> KeptRun:
         texts={_typed(name, str): _typed(each, str) for name, each in state["texts"].items()},
         binary={_typed(name, str): _typed(each, str) for name, each in state["binary"].items()},
     )
+
+
+def _memory(plain: Mapping[str, Any] | None) -> Memory:
+    if plain is None:
+        return Memory()
+    pieces = []
+    for added, dropped, *texts in plain["said"]:
+        agent, run_id, data = [unescaped(_typed(text, str)) for text in texts]
+        pieces.append(
+            Piece(Said(agent, run_id, data), _whole(added), None if dropped is None else _whole(dropped))
+        )
+    return Memory(_whole(plain["version"]), pieces)
 
 
 def _typed(value: Any, kind: type) -> Any:

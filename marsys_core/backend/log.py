@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 import trio
 
 from marsys_core.backend.document import KeptRun, entry_text
-from marsys_core.backend.opened import Opened, Session
+from marsys_core.backend.opened import Opened, Session, key_of
 from marsys_core.errors import LifecycleError, StoreError
 from marsys_core.protocols.store import STATUSES, Entry
 
@@ -41,6 +41,7 @@ class BackendLog:
     _last: int = 0
     _urgent: int = 0
     _steps: deque[int] = attrs.field(factory=deque, init=False)
+    _elsewhere: list[tuple[str, dict[str, str]]] = attrs.field(factory=list, init=False)
 
     @property
     def run_id(self) -> str:
@@ -96,6 +97,23 @@ class BackendLog:
         )
         self._changed(urgent=True)
 
+    def remember(self, session_id: str, said: Mapping[str, str]) -> None:
+        """Add what the run says to its session. That of a nested run lies in another state than the run.
+
+        Raises:
+            ValueError: It holds text that UTF-8 does not have.
+            LifecycleError: The log was released.
+        """
+        self._check()
+        for text in (session_id, *said, *said.values()):
+            text.encode()
+        key = key_of(session_id, "")
+        if key != self._session.key:
+            self._elsewhere.append((key, dict(said)))
+            self._changed(urgent=True)
+        elif self._session.memory.remember(self.run_id, said):
+            self._changed(urgent=True)
+
     async def commit(self) -> None:
         """Wait until everything before is kept, or return where `save_every` lets it wait for more steps.
 
@@ -110,6 +128,19 @@ class BackendLog:
         if self._last <= saved or (every > 1 and self._urgent <= saved and len(self._steps) < every):
             await trio.lowlevel.checkpoint()
             return
+        await self._save()
+
+    async def _save(self) -> None:
+        while self._elsewhere:  # first: it may be added again, and the run may not end without it
+            key, said = first = self._elsewhere[0]
+            session = await self._opened.hold(key)
+            try:
+                session.memory.remember(self.run_id, said)
+                await self._opened.save(session, session.changed())
+            finally:
+                self._opened.let_go(session)
+            if self._elsewhere and self._elsewhere[0] is first:
+                del self._elsewhere[0]
         await self._opened.save(self._session, self._last)
 
     async def release(self) -> None:
@@ -123,7 +154,7 @@ class BackendLog:
             return
         self._open = False
         try:
-            await self._opened.save(self._session, self._last)
+            await self._save()
         except BaseException:
             self._open = True
             raise
@@ -135,7 +166,7 @@ class BackendLog:
             return ""
         self._open = False
         try:
-            await self._opened.save(self._session, self._last)
+            await self._save()
         except StoreError as error:
             return f"run {self.run_id!r} ({error})"
         finally:

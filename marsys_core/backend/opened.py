@@ -10,6 +10,7 @@ import trio
 
 from marsys_core.backend.backend import DatabaseBackend
 from marsys_core.backend.document import KeptRun, escaped, read_state, state_of
+from marsys_core.backend.memory import Memory
 from marsys_core.errors import LifecycleError, StoreError
 from marsys_core.hosts.bridge import on_asyncio
 from marsys_core.hosts.declared import checked_library
@@ -40,6 +41,7 @@ class Session:
     Args:
         key: What it is kept under.
         runs: Its runs, in the order in which they came; None until they are loaded.
+        memory: What it remembers, loaded with them.
         version: Goes up with each change.
         saved: The version that is kept.
         users: How many hold it.
@@ -48,6 +50,7 @@ class Session:
 
     key: str
     runs: list[KeptRun] | None = None
+    memory: Memory = attrs.field(factory=Memory)
     version: int = 0
     saved: int = 0
     users: int = 0
@@ -196,11 +199,19 @@ class Opened:
         Raises:
             StoreError: It cannot be read.
         """
+        return (await self.load_all(key))[0]
+
+    async def load_all(self, key: str) -> tuple[list[KeptRun], Memory]:
+        """Return the runs of a state as it is kept, and what its session remembers.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
         given = await self._call(f"load session {key!r}", self.backend.load_state, key)
-        runs = read_state(given, f"the state of session {key!r} in {self.name}")
+        runs, memory = read_state(given, f"the state of session {key!r} in {self.name}")
         for run in runs:
             self.see(run.info.run_id, key)
-        return runs
+        return runs, memory
 
     def see(self, run_id: str, key: str) -> None:
         """Remember in which state a run lies."""
@@ -222,7 +233,7 @@ class Opened:
         try:
             async with session.lock:
                 if session.runs is None:
-                    session.runs = await self.load(key)
+                    session.runs, session.memory = await self.load_all(key)
         except BaseException:
             self.let_go(session)
             raise
@@ -243,7 +254,7 @@ class Opened:
         async with session.lock:
             if session.saved >= version:
                 return
-            version, state = session.version, state_of(session.all())
+            version, state = session.version, state_of(session.all(), session.memory)
             await self._call(f"save session {session.key!r}", self.backend.save_state, session.key, state)
             session.saved = version
 

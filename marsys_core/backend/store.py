@@ -15,12 +15,13 @@ import trio
 from marsys_core.backend.backend import DatabaseBackend
 from marsys_core.backend.document import KeptRun, entries_of, entry_text
 from marsys_core.backend.log import BackendLog
+from marsys_core.backend.memory import Memory
 from marsys_core.backend.opened import Hold, Opened, Session, key_of, opened_of
 from marsys_core.backend.pruning import pruned
 from marsys_core.errors import ConfigError, LifecycleError, RunHeld, StoreError, UnknownName
 from marsys_core.hosts.declared import checked_library
 from marsys_core.hosts.loops import loops
-from marsys_core.protocols.store import Entry, RunInfo, StoreReport
+from marsys_core.protocols.store import Entry, Recalled, RunInfo, StoreReport
 
 __all__ = ["BackendStore"]
 
@@ -276,7 +277,31 @@ class BackendStore:
                     return run.blobs()[sha256]
         raise KeyError(sha256)
 
+    async def recall(self, session_id: str, *, after: int = 0, version: int | None = None) -> Recalled:
+        """Return what is remembered of a session."""
+        opened, key = self._use(), key_of(session_id, "")
+        session = opened.sessions.get(key)
+        if session is None or session.runs is None:
+            return (await opened.load_all(key))[1].recall(after, version)
+        await trio.lowlevel.checkpoint()
+        return session.memory.recall(after, version)
+
     # -- removing, moving --------------------------------------------------------------------
+
+    async def forget_session(self, session_id: str) -> None:
+        """Forget what was said in a session."""
+        opened = self._use()
+        session = await opened.hold(key_of(session_id, ""))
+        before, session.memory = session.memory, Memory()
+        try:
+            if before.version:
+                await opened.save(session, session.changed())
+        except BaseException:
+            session.memory = before
+            session.changed()
+            raise
+        finally:
+            opened.let_go(session)
 
     async def remove(self, run_ids: Iterable[str]) -> None:
         """Forget runs. Of one session all or none go; sessions go one after the other.
@@ -341,10 +366,14 @@ class BackendStore:
 
     async def export(self, run_id: str, path: Path | str) -> None:
         """Write a run, with all it refers to, into one file of JSON Lines."""
-        from marsys_core.transfer import Run, write_file
+        from marsys_core.transfer import Run, began_in, of_run, write_file
 
         kept = await self._find(run_id)
-        run = Run(info=self._shown(kept), blobs=kept.blobs(), entries=entries_of(kept))
+        entries, said = entries_of(kept), []
+        if (began := began_in(entries)) is not None:
+            before, now = await self.recall(began[0], version=began[1]), await self.recall(began[0])
+            said = of_run(run_id, before, now)
+        run = Run(info=self._shown(kept), blobs=kept.blobs(), entries=entries, said=said)
         await trio.to_thread.run_sync(write_file, run, Path(path))
 
     async def import_(self, path: Path | str) -> str:
@@ -361,5 +390,18 @@ class BackendStore:
             kept.put(sha256, data)
         if run.info.run_id in opened.held:
             self._refuse(run.info.run_id)
-        await (await self._begin(kept, "", opened, self.clock())).release()
+        session = await opened.hold(key_of(run.session_id, run.info.run_id))
+        before, session.memory = session.memory, session.memory.copy()
+        try:
+            for run_id, said in run.additions(known=before.version > 0):
+                session.memory.remember(run_id, said)
+            log = await self._begin(kept, "", opened, self.clock())
+            await opened.save(session, session.changed())
+        except BaseException:
+            session.memory = before
+            session.changed()
+            raise
+        finally:
+            opened.let_go(session)
+        await log.release()
         return run.info.run_id

@@ -126,6 +126,8 @@ async def begin_log(run: RunShell, store: Store, forked_from: tuple[str, int] | 
     from marsys_core.engine.fingerprint import drawn, made_of
 
     refuse_unkept(run)
+    if run.opening is not None and forked_from is None:
+        await run.opening.recall(run)
     info = RunInfo(
         run_id=run.run_id,
         session_id=run.session_id if run.nested is None else "",

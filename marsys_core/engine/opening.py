@@ -184,6 +184,7 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
             messages=messages,
             sessions=engine.sessions,
             kept=engine.keeps_sessions,
+            store=engine.store,
         )
     run = RunShell(
         engine=engine,

@@ -10,6 +10,7 @@ import attrs
 from marsys_core import events as e
 from marsys_core.engine.durable import StoredJournal, adopt_log, holder
 from marsys_core.engine.recall import recall
+from marsys_core.engine.recollection import recall_again
 from marsys_core.engine.replay import replays
 from marsys_core.errors import UnknownName
 from marsys_core.format import check_format, decode
@@ -58,6 +59,8 @@ def rebuild(run: RunShell, events: Sequence[e.Event], blobs: Mapping[str, bytes]
     run.orchestrator.state.run_n = max([run.orchestrator.state.run_n, *resumed])
     run.voids = None if cut is None else kept[-1].seq + 1
     run.lives = _lives(events)
+    if run.opening is not None:
+        run.opening.ended = run.orchestrator.state.finished
 
 
 def _lives(events: Sequence[e.Event]) -> list[tuple[float, float]]:
@@ -85,8 +88,10 @@ def bring_to(
     assert isinstance(started, e.RunStarted)  # every journal begins with it
     run.task = unpack(journal, started.task)
     if run.opening is not None:
-        said = {name: unpack(journal, messages) for name, messages in started.given.items()}
-        run.opening = attrs.evolve(run.opening, given=said)
+        own = {name: given for name, given in started.given.items() if name not in run.opening.refs}
+        said = {name: unpack(journal, messages) for name, messages in own.items()}
+        recalled = {name: run.opening.given[name] for name in run.opening.refs}
+        run.opening = attrs.evolve(run.opening, given={**recalled, **said})
     for event in kept:
         _remember(run, event)
         run.orchestrator.state.apply(event)
@@ -178,7 +183,9 @@ async def take_up(run: RunShell, store: Store) -> bool:
         entries = await store.entries(run.run_id)
         events = read_events(entries, run.engine.converter, run.run_id)
         if events:
-            rebuild(run, events, await store.blobs(run.run_id))
+            blobs = await store.blobs(run.run_id)
+            await recall_again(run, events, blobs)
+            rebuild(run, events, blobs)
         adopt_log(run, log)
     except BaseException:
         await log.release()

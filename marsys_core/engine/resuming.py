@@ -11,6 +11,7 @@ from marsys_core.engine.durable import begin_log, carry_out
 from marsys_core.engine.fingerprint import made_of, refuse_changes
 from marsys_core.engine.opening import Request, assemble, concluded
 from marsys_core.engine.rebuild import bring_to, given_to, parted, read_events, take_up
+from marsys_core.engine.recollection import recall_again
 from marsys_core.errors import ConfigError, LifecycleError, TopologyError
 from marsys_core.options import RunOptions
 from marsys_core.topology import Topology
@@ -103,7 +104,9 @@ async def fork(
     past = kept[:index]
     for seq, event in enumerate(past):
         event.seq = seq
-    bring_to(run, past, [*kept[index:], *void], await store.blobs(run_id), given)
+    blobs = await store.blobs(run_id)
+    await recall_again(run, past, blobs)
+    bring_to(run, past, [*kept[index:], *void], blobs, given)
     run.before, run.lives = past[-1].time, [(past[-1].time, run.wall_now())]
     given_instead = edit if edit is KEEP else run.keep(edit)
     await begin_log(run, store, (run_id, step.seq))

@@ -144,22 +144,20 @@ class RunShell(Turns):
                     await self._until_idle()
             inside_run.reset(token)
             self.ended = trio.current_time()
-            if self.rest is not None and self.rest.resting:
-                self.record(self.rest.told())
-            else:
-                self._conclude()
-            del self.engine.runs[self]
-            self.engine.wake()
-            if self.over is not None:
-                self.over.set()
+            try:
+                if self.rest is not None and self.rest.resting:
+                    self.record(self.rest.told())
+                elif self.opening is not None:
+                    await self.opening.keep(self)
+            finally:
+                if self._last is not None:
+                    self._record(self._last)
+                del self.engine.runs[self]
+                self.engine.wake()
+                if self.over is not None:
+                    self.over.set()
         if self._crash is not None:
             raise self._crash
-
-    def _conclude(self) -> None:
-        if self.opening is not None:
-            self.opening.keep(self)
-        if self._last is not None:
-            self._record(self._last)
 
     def _begin(self) -> Branch:
         commands = self.orchestrator.start(
@@ -168,9 +166,10 @@ class RunShell(Turns):
             session_id=self.session_id,
             fingerprint=self.topology.fingerprint,
             wall_time=self.wall_now(),
-            given=self._given(),
+            given=None if self.opening is None else self.opening.written(self._pack),
             state=self.state,
             parent=None if self.nested is None else self.nested.parent,
+            session_version=None if self.opening is None else self.opening.version,
         )
         self._tasks[ROOT] = None
         self._accept(commands)
@@ -219,11 +218,6 @@ class RunShell(Turns):
             return ""
         error = exception_of(failure)
         return f"{type(error).__name__}: {told(error)}"
-
-    def _given(self) -> dict[str, Any]:
-        if self.opening is None:
-            return {}
-        return {name: self._pack(list(messages)) for name, messages in self.opening.given.items()}
 
     async def _is_let_in(self) -> bool:
         """Ask the guards about the task; a refusal ends the run before its first step."""

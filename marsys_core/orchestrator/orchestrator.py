@@ -73,10 +73,12 @@ class Orchestrator(Steering):
         given: dict[str, Any] | None = None,
         state: dict[str, Any] | None = None,
         parent: tuple[str, str, int, str] | None = None,
+        session_version: int | None = None,
     ) -> list[Command]:
         """Begin the run with `task`; the commands are the first steps.
 
         `given` is what agents had said before, `state` what the shared state begins with, where there is one.
+        `session_version` is that of the session which `given` comes from.
         """
         dispatch = {n.name: n.dispatch.value for n in self.graph.nodes.values() if n.dispatch is not None}
         entries, exits = tuple(self.graph.entries), tuple(self.graph.exits)
@@ -98,6 +100,7 @@ class Orchestrator(Steering):
                 state=state,
                 parent=parent,
                 budget=budget_of(self),
+                session_version=session_version,
             )
         )
         join_outer(self)

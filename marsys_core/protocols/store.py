@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
-__all__ = ["STATUSES", "Damage", "Entry", "RunInfo", "RunLog", "Store", "StoreReport"]
+__all__ = ["STATUSES", "Damage", "Entry", "Recalled", "RunInfo", "RunLog", "Said", "Store", "StoreReport"]
 
 
 STATUSES = ("running", "paused", "waiting", "succeeded", "failed", "cancelled")
@@ -80,6 +80,45 @@ class RunInfo:
     forked_from: tuple[str, int] | None = None
     format: int = 1
     holder: str = ""
+
+
+@attrs.frozen
+class Said:
+    """What one run has added to what an agent remembers of a session.
+
+    Args:
+        agent: The agent.
+        run_id: The run.
+        data: What was said in it, as the text of a JSON array that is not empty.
+    """
+
+    agent: str
+    run_id: str
+    data: str
+
+
+def _in_order(said: Iterable[Said]) -> tuple[Said, ...]:
+    return tuple(said)
+
+
+@attrs.frozen
+class Recalled:
+    """What is remembered of a session.
+
+    Args:
+        version: Goes up with each run that adds to it; 0 is a session that nobody has added to.
+        said: What was said, in the order in which it was added.
+    """
+
+    version: int = 0
+    said: tuple[Said, ...] = attrs.field(default=(), converter=_in_order)
+
+    def by_agent(self) -> dict[str, str]:
+        """Return all that each agent remembers, as the text of one JSON array."""
+        parts: dict[str, list[str]] = {}
+        for each in self.said:
+            parts.setdefault(each.agent, []).append(each.data[1:-1])
+        return {agent: f"[{','.join(texts)}]" for agent, texts in parts.items()}
 
 
 @attrs.frozen(kw_only=True)
@@ -158,8 +197,24 @@ class RunLog(Protocol):
         """
         ...
 
+    def remember(self, session_id: str, said: Mapping[str, str]) -> None:
+        """Add to a session what agents said in this run, with the next commit; never waits.
+
+        It comes after everything that other runs have added, and takes the place of what this run had added
+        before; where that is the same, nothing changes.
+
+        Args:
+            session_id: The session.
+            said: Texts as in `Said.data`, by agent.
+
+        Raises:
+            ValueError: It holds text that UTF-8 does not have.
+            LifecycleError: The log was released.
+        """
+        ...
+
     async def commit(self) -> None:
-        """Return when everything that was appended, put and updated before is kept as the store promises.
+        """Return when everything that was appended, put, updated and remembered before is kept as the store promises.
 
         When it is cancelled, what was appended is written all the same, at some time.
 
@@ -263,8 +318,25 @@ class Store(Protocol):
         """
         ...
 
+    async def recall(self, session_id: str, *, after: int = 0, version: int | None = None) -> Recalled:
+        """Return what is remembered of a session; of one that nobody knows, nothing.
+
+        Args:
+            session_id: The session.
+            after: Only what was added after this version.
+            version: How it was then, when later runs had not added to it; None is how it is now.
+
+        Raises:
+            StoreDamaged: Something is not as it was written.
+        """
+        ...
+
+    async def forget_session(self, session_id: str) -> None:
+        """Forget what was said in a session; its runs stay. Where nothing is remembered, nothing happens."""
+        ...
+
     async def remove(self, run_ids: Iterable[str]) -> None:
-        """Forget runs, and the large values that no other run has put.
+        """Forget runs, and the large values that no other run has put. What sessions remember of them stays.
 
         Raises:
             UnknownName: There is no such run; then nothing is removed.
@@ -273,7 +345,10 @@ class Store(Protocol):
         ...
 
     async def expire(self, older_than_seconds: float) -> int:
-        """Remove the runs that ended longer ago, and return how many: succeeded, failed or cancelled."""
+        """Remove the runs that ended longer ago, and return how many: succeeded, failed or cancelled.
+
+        Sessions that nobody has added to for as long, and that no run is left of, are forgotten.
+        """
         ...
 
     async def vacuum(self) -> None:
@@ -281,7 +356,7 @@ class Store(Protocol):
         ...
 
     async def export(self, run_id: str, path: Path | str) -> None:
-        """Write a run, with all it refers to, into one file of JSON Lines.
+        """Write a run, with all it refers to, into one file of JSON Lines: also what its agents began with.
 
         Raises:
             UnknownName: There is no such run.
@@ -291,6 +366,9 @@ class Store(Protocol):
 
     async def import_(self, path: Path | str) -> str:
         """Take a run from a file that `export` wrote, and return its id.
+
+        What it added to its session is added here. A session that is not known here begins with what the run
+        began with.
 
         Raises:
             StoreError: The run is there already, or the file is not whole; then nothing is taken.

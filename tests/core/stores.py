@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from marsys_core.errors import LifecycleError, RunHeld, StoreError, UnknownName
-from marsys_core.protocols.store import Entry, RunInfo, StoreReport
+from marsys_core.protocols.store import Entry, Recalled, RunInfo, Said, StoreReport
 
 __all__ = ["MemoryStore"]
 
@@ -25,6 +25,16 @@ class Kept:
 
 
 @attrs.define(eq=False)
+class Addition:
+    """What a run has added to a session, and how many of its entries came before."""
+
+    session_id: str
+    run_id: str
+    said: dict[str, str]
+    entries: int
+
+
+@attrs.define(eq=False)
 class MemoryLog:
     """The log of one run. What was appended is there for others once it is committed."""
 
@@ -33,6 +43,7 @@ class MemoryLog:
     open: bool = True
     _queued: list[Entry] = attrs.field(factory=list)
     _changes: dict[str, Any] = attrs.field(factory=dict)
+    _said: list[Addition] = attrs.field(factory=list)
 
     @property
     def run_id(self) -> str:
@@ -61,6 +72,10 @@ class MemoryLog:
         given = {"status": status, "steps": steps, "error": error}
         self._changes.update((name, value) for name, value in given.items() if value is not None)
 
+    def remember(self, session_id: str, said: Mapping[str, str]) -> None:
+        self._check_open()
+        self._said.append(Addition(session_id, self.run_id, dict(said), self.next_seq))
+
     async def commit(self) -> None:
         self._check_open()
         await trio.lowlevel.checkpoint()
@@ -76,7 +91,10 @@ class MemoryLog:
     def _flush(self) -> None:
         self.kept.entries += self._queued
         self.kept.info = attrs.evolve(self.kept.info, **self._changes)
-        self._queued, self._changes = [], {}
+        for added in self._said:
+            if self.store.held_by(added.session_id).get(added.run_id, {}) != added.said:
+                self.store.added.append(added)
+        self._queued, self._changes, self._said = [], {}, []
 
     def _check_open(self) -> None:
         if not self.open:
@@ -90,6 +108,7 @@ class MemoryStore:
 
     kept: dict[str, Kept] = attrs.field(factory=dict)
     holders: dict[str, str] = attrs.field(factory=dict)
+    added: list[Addition] = attrs.field(factory=list)
 
     def cut(self, run_id: str, entries: int) -> MemoryStore:
         """Return what would be there had the process died when this many entries of a run were written."""
@@ -99,7 +118,16 @@ class MemoryStore:
             whole.entries[:entries],
             {sha256: found for sha256, found in whole.blobs.items() if found[0] <= entries},
         )
-        return MemoryStore({run_id: left})
+        added = [each for each in self.added if each.run_id != run_id or each.entries <= entries]
+        return MemoryStore({run_id: left}, added=added)
+
+    def held_by(self, session_id: str, version: int | None = None) -> dict[str, dict[str, str]]:
+        """Return what is remembered of a session, by run, in order."""
+        found: dict[str, dict[str, str]] = {}
+        for added in [each for each in self.added if each.session_id == session_id][:version]:
+            found.pop(added.run_id, None)
+            found[added.run_id] = added.said
+        return found
 
     async def create(self, info: RunInfo, holder: str = "") -> MemoryLog:
         await trio.lowlevel.checkpoint()
@@ -154,6 +182,23 @@ class MemoryStore:
             if sha256 in kept.blobs:
                 return kept.blobs[sha256][1]
         raise KeyError(sha256)
+
+    async def recall(self, session_id: str, *, after: int = 0, version: int | None = None) -> Recalled:
+        await trio.lowlevel.checkpoint()
+        all_of_it = [each for each in self.added if each.session_id == session_id][:version]
+        late = {each.run_id for each in all_of_it[after:]}
+        held = self.held_by(session_id, version)
+        said = [
+            Said(agent, run_id, data)
+            for run_id, by_agent in held.items()
+            for agent, data in by_agent.items()
+            if not after or run_id in late
+        ]
+        return Recalled(len(all_of_it), said)
+
+    async def forget_session(self, session_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.added = [each for each in self.added if each.session_id != session_id]
 
     async def remove(self, run_ids: Iterable[str]) -> None:
         await trio.lowlevel.checkpoint()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marsys_core.errors import StoreError
-from marsys_core.protocols.store import Entry, RunInfo
-from marsys_core.transfer import Run, read_file, write_file
+from marsys_core.protocols.store import Entry, RunInfo, Said
+from marsys_core.transfer import Run, began_in, read_file, write_file
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 INTS = st.integers(-(2**63), 2**63 - 1)
@@ -28,15 +30,25 @@ def runs(draw):
         for seq in range(draw(st.integers(0, 3)))
     ]
     blobs = {hashlib.sha256(data).hexdigest(): data for data in draw(st.lists(st.binary(), max_size=3))}
-    return Run(info=info, blobs=blobs, entries=entries)
+    arrays = st.lists(INTS, min_size=1, max_size=3).map(json.dumps)
+    said = draw(st.lists(st.builds(Said, TEXTS, TEXTS, arrays), max_size=3))
+    return Run(info=info, blobs=blobs, entries=entries, said=tuple(said))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs())
 def test_a_run_comes_back_from_its_file(tmp_path, run):
     write_file(run, tmp_path / "run.jsonl")
+    read = read_file(tmp_path / "run.jsonl")
 
-    assert read_file(tmp_path / "run.jsonl") == run
+    assert attrs.evolve(read, blobs=run.blobs) == run
+    began_with: dict[str, list[int]] = {}
+    for each in run.said:
+        if each.run_id != run.info.run_id:
+            began_with.setdefault(each.agent, []).extend(json.loads(each.data))
+    more = [json.loads(data) for sha256, data in read.blobs.items() if sha256 not in run.blobs]
+    assert all(each in more for each in began_with.values())
+    assert run.blobs.items() <= read.blobs.items()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -59,3 +71,23 @@ def test_a_file_that_cannot_be_written_is_not_there(tmp_path):
     with pytest.raises(StoreError, match=r"^could not write the run 'r' to '.*': No such file or directory$"):
         write_file(run, tmp_path / "nowhere" / "run.jsonl")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "began"),
+    [
+        ('{"session_id":"s","session_version":3}', ("s", 3)),
+        ('{"session_id":"s","session_version":0}', ("s", 0)),
+        ('{"session_id":"s"}', None),
+        ('{"session_id":"s","session_version":null}', None),
+        ('{"session_id":"s","session_version":true}', None),
+        ('{"session_id":5,"session_version":3}', None),
+        ("[]", None),
+        ("sealed", None),
+        ("[" * 100_000, None),
+    ],
+)
+def test_the_session_a_run_began_in_is_told_by_its_first_entry(data, began):
+    assert began_in([Entry(0, "", 0, ("", -1), "RunStarted", 0.0, data)]) == began
+    assert began_in([Entry(0, "", 0, ("", -1), "StepStarted", 0.0, data)]) is None
+    assert began_in([]) is None

@@ -38,7 +38,7 @@ def run(page: Path, block: Block, names: dict[str, Any]) -> str:
     return printed.getvalue()
 
 
-ON_DISK = {"durability.md", "storage.md"}
+ON_DISK = {"durability.md", "sessions.md", "storage.md"}
 
 
 @pytest.mark.parametrize(

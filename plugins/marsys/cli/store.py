@@ -16,7 +16,7 @@ from marsys.cli.place import Place, storage_option
 if TYPE_CHECKING:
     from marsys_core.protocols.store import Store
 
-__all__ = ["check", "expire", "export", "import_", "store", "vacuum"]
+__all__ = ["check", "expire", "export", "forget", "import_", "store", "vacuum"]
 
 _AGE = re.compile(r"(?P<count>\d+(?:\.\d+)?)(?P<unit>[smhdw])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -48,13 +48,29 @@ def store() -> None:
 @storage_option
 @click.pass_context
 def expire(ctx: click.Context, seconds: float, place: Place) -> None:
-    """Remove runs that ended long ago. One that can still be gone on with because it was interrupted stays."""
+    """Remove runs that ended long ago, and forget sessions not used for as long. A run that can still be gone on with because it was interrupted stays."""
 
     async def look(store: Store) -> int:
         return await store.expire(seconds)
 
     count = in_store(ctx, place, look)
     click.echo(f"{count} run{' was' if count == 1 else 's were'} removed")
+
+
+@store.command()
+@click.argument("session_id", metavar="SESSION")
+@storage_option
+@click.pass_context
+def forget(ctx: click.Context, session_id: str, place: Place) -> None:
+    """Forget what agents remember of SESSION: its next run begins anew. Its runs stay."""
+
+    async def look(store: Store) -> bool:
+        known = bool((await store.recall(session_id)).said)
+        await store.forget_session(session_id)
+        return known
+
+    known = in_store(ctx, place, look)
+    click.echo(f"session {session_id!r} {'is forgotten' if known else 'was not remembered'}")
 
 
 @store.command()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from marsys.storage._reader import Reader, bytes_of
+from marsys_core.errors import StoreDamaged
 from marsys_core.protocols.store import Damage, Entry, StoreReport
 
 __all__ = ["checked"]
@@ -38,6 +39,11 @@ def checked(reader: Reader) -> StoreReport:
         Damage(run_id=run_id, what="a large value of it is missing")
         for (run_id,) in _rows(reader, missing, damage)
     ]
+    for found in _rows(reader, "SELECT session_id FROM sessions ORDER BY id", damage):
+        try:
+            reader.recall(found[0])
+        except StoreDamaged as error:
+            damage.append(Damage(what=str(error)))
     return StoreReport(runs=runs, entries=entries, blobs=blobs, damage=tuple(damage))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import trio
 
 from marsys.storage import _rows
+from marsys.storage._said import Addition
 from marsys.storage._writer import Held, Writer
 from marsys_core.errors import LifecycleError
 from marsys_core.protocols.store import STATUSES, Entry
@@ -98,6 +100,21 @@ class SQLiteLog:
         changes["updated"] = self._writer.clock()
         self._queued += 1
         self._writer.add(self._held, changes, 0)
+
+    def remember(self, session_id: str, said: Mapping[str, str]) -> None:
+        """Queue what the run adds to a session.
+
+        Raises:
+            ValueError: It holds text that UTF-8 does not have.
+            LifecycleError: The log was released.
+        """
+        if not self._open:
+            raise self._released()
+        for text in (session_id, *said, *said.values()):
+            text.encode()
+        self._queued += 1
+        added = Addition(session_id, self.run_id, dict(said))
+        self._writer.add(self._held, added, sum(map(len, said.values())))
 
     async def commit(self) -> None:
         """Wait until everything before is kept.

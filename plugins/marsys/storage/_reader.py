@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from marsys.storage import _rows
+from marsys.storage import _rows, _said
 from marsys.storage._database import Database, explained
 from marsys.storage._lease import Holder, is_alive
 from marsys_core.errors import StoreDamaged, UnknownName
-from marsys_core.protocols.store import Entry, RunInfo
+from marsys_core.protocols.store import Entry, Recalled, RunInfo
 
 __all__ = ["SILENT_SECONDS", "Reader", "alive_tokens", "key_of"]
 
@@ -204,6 +204,10 @@ class Reader:
         if found is None:
             raise KeyError(sha256)
         return self._whole(sha256, found[0])
+
+    def recall(self, session_id: str, after: int = 0, version: int | None = None) -> Recalled:
+        """Return what is remembered of a session."""
+        return _said.recall(self.database.connection, session_id, after, version)
 
     def _whole(self, sha256: str, data: Any, run_id: str = "") -> bytes:
         content = bytes_of(data)

@@ -15,7 +15,7 @@ APPLICATION = 0x4D525359
 
 # Columns that hold often nothing come last. The key of an entry is its run and its place there in one number:
 # the table needs no other index, the entries of a run lie together, and a row of a few kilobytes still fits
-# into one page, which it would not in a table WITHOUT ROWID.
+# into one page, which it would not in a table WITHOUT ROWID. So is the key of what was said its session and place.
 _TABLES = (
     """
 CREATE TABLE runs (
@@ -70,6 +70,25 @@ CREATE TABLE blob_refs (
   blob INTEGER NOT NULL,
   PRIMARY KEY (run, blob)
 ) WITHOUT ROWID""",
+    """
+CREATE TABLE sessions (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  session_id TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL,
+  used REAL NOT NULL
+)""",
+    """
+CREATE TABLE said (
+  id INTEGER PRIMARY KEY,
+  session INTEGER AS (id >> 32),
+  place INTEGER AS (id & 4294967295),
+  run_id TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  data TEXT NOT NULL,
+  crc INTEGER NOT NULL,
+  dropped INTEGER
+)""",
+    "CREATE INDEX said_in_a_run ON said (run_id)",
 )
 
 # Views are for people: what is in the data is looked up by name, and is NULL where the data has no such name.
@@ -91,6 +110,10 @@ SELECT r.run_id, e.seq, e.branch, json_extract(e.data, '$.node') AS node,
   json_extract(m.value, '$.role') AS role, json_extract(m.value, '$.content') AS content,
   json_extract(m.value, '$.tool_calls') AS tool_calls, m.value AS message
 FROM entries e JOIN runs r ON r.id = e.run, json_each(e.data, '$.messages') m WHERE e.kind = 'StepFinished'""",
+    "remembered": """
+SELECT s.session_id, x.agent, x.run_id, json_extract(m.value, '$.role') AS role,
+  json_extract(m.value, '$.content') AS content, m.value AS message
+FROM said x JOIN sessions s ON s.id = x.session, json_each(x.data) m WHERE x.dropped IS NULL ORDER BY x.id, m.key""",
     "model_calls": f"""
 SELECT r.run_id, e.seq, e.time, e.branch, json_extract(e.data, '$.node') AS node, e.kind,
   json_extract(e.data, '$.model') AS model, json_extract(e.data, '$.content') AS content,

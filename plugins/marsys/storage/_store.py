@@ -15,7 +15,7 @@ from typing import Any, Self
 import attrs
 import trio
 
-from marsys.storage import _rows
+from marsys.storage import _rows, _said
 from marsys.storage._check import checked
 from marsys.storage._database import Database, Fault, explained
 from marsys.storage._lease import Holder, myself
@@ -24,8 +24,8 @@ from marsys.storage._reader import Reader, alive_tokens, key_of
 from marsys.storage._transfer import insert_run, write_run
 from marsys.storage._writer import Held, Writer
 from marsys_core.errors import LifecycleError, RunHeld, StoreError
-from marsys_core.protocols.store import Entry, RunInfo, StoreReport
-from marsys_core.transfer import Run, read_file, write_file
+from marsys_core.protocols.store import Entry, Recalled, RunInfo, StoreReport
+from marsys_core.transfer import Run, began_in, of_run, read_file, write_file
 
 __all__ = ["SQLiteStore"]
 
@@ -295,12 +295,21 @@ class SQLiteStore:
         reader = self._reading()
         return await reader.ask(reader.blob, sha256)
 
+    async def recall(self, session_id: str, *, after: int = 0, version: int | None = None) -> Recalled:
+        """Return what is remembered of a session."""
+        reader = self._reading()
+        return await reader.ask(reader.recall, session_id, after, version)
+
     async def check(self) -> StoreReport:
         """Read everything and say what is not as it was written."""
         reader = self._reading()
         return await reader.ask(checked, reader)
 
     # -- removing, moving ------------------------------------------------------------------------------------
+
+    async def forget_session(self, session_id: str) -> None:
+        """Forget what was said in a session."""
+        await self._open().call(lambda connection: _said.forget(connection, session_id))
 
     async def remove(self, run_ids: Iterable[str]) -> None:
         """Forget runs, all of them or none."""
@@ -314,7 +323,7 @@ class SQLiteStore:
         await self._open().call(remove)
 
     async def expire(self, older_than_seconds: float) -> int:
-        """Remove the runs that ended longer ago, and return how many."""
+        """Remove the runs that ended longer ago, and return how many; forget sessions that were not used for as long."""
 
         def expire(connection: sqlite3.Connection) -> int:
             now = self.clock()
@@ -325,6 +334,7 @@ class SQLiteStore:
             )
             keys = [key for key, token in found.fetchall() if token not in alive]
             _remove(connection, keys)
+            _said.forget_unused(connection, now - older_than_seconds)
             return len(keys)
 
         removed: int = await self._open().call(expire)
@@ -351,7 +361,13 @@ class SQLiteStore:
         def export() -> None:
             with reader.at_one_moment():
                 info, blobs, entries = reader.info(run_id), reader.blobs(run_id), reader.entries(run_id)
-            write_file(Run(info=info, blobs=blobs, entries=entries), Path(path))
+                began = began_in(entries)
+                said = (
+                    of_run(run_id, reader.recall(began[0], version=began[1]), reader.recall(began[0]))
+                    if began
+                    else ()
+                )
+            write_file(Run(info=info, blobs=blobs, entries=entries, said=said), Path(path))
 
         await reader.ask(export)
 

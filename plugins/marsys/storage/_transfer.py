@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from marsys.storage import _rows
+from marsys.storage import _rows, _said
 from marsys.storage._writer import keep_blob
 from marsys_core.errors import StoreError
 from marsys_core.protocols.store import RunInfo
@@ -24,6 +24,14 @@ def write_run(connection: sqlite3.Connection, run: Run) -> None:
         keep_blob(connection, key, sha256, data)
     base, salt = _rows.base_of(key), _rows.salt_of(run.info.run_id)
     connection.executemany(_rows.INSERT, (_rows.row_of(entry, base, salt) for entry in run.entries))
+    if run.said:
+        _write_said(connection, run)
+
+
+def _write_said(connection: sqlite3.Connection, run: Run) -> None:
+    session_id = run.session_id
+    for run_id, said in run.additions(known=_said.is_known(connection, session_id)):
+        _said.remember(connection, _said.Addition(session_id, run_id, said), run.info.updated)
 
 
 def insert_run(connection: sqlite3.Connection, info: RunInfo, now: float) -> int:

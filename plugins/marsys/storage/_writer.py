@@ -25,6 +25,7 @@ import trio
 
 from marsys.storage import _rows
 from marsys.storage._database import Database, explained
+from marsys.storage._said import Addition, remember
 from marsys_core.errors import LifecycleError, RunHeld, StoreError
 
 __all__ = ["Held", "Writer"]
@@ -78,7 +79,7 @@ class _Waiter:
 
 
 _Item = tuple[Held | None, Any]
-"""A run and its row, its blob or its changes; or None and a waiter with its call."""
+"""A run and its row, its blob, its changes or what it adds to a session; or None and a waiter with its call."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -323,6 +324,8 @@ class Writer:
                 rows.append(item)
             elif type(item) is dict:
                 updates.setdefault(held, {}).update(item)
+            elif type(item) is Addition:
+                self._remember(item)
             else:
                 self._keep(held.key, *item)
         self._insert(rows)
@@ -351,6 +354,11 @@ class Writer:
         if self.database.fault is not None:
             self.database.fault("blob")
         keep_blob(self.database.connection, key, sha256, data)
+
+    def _remember(self, added: Addition) -> None:
+        if self.database.fault is not None:
+            self.database.fault("said")
+        remember(self.database.connection, added, self.clock())
 
     def _carry_out(self, waiter: _Waiter, calls: list[_Waiter]) -> None:
         assert waiter.call is not None

@@ -19,8 +19,9 @@ from marsys_core.backend.document import (
     state_of,
     unescaped,
 )
+from marsys_core.backend.memory import Memory
 from marsys_core.errors import StoreDamaged, StoreError
-from marsys_core.protocols.store import STATUSES, Entry, RunInfo
+from marsys_core.protocols.store import STATUSES, Entry, Recalled, RunInfo
 from tests.core.backend.backends import entry, jsonb, plain
 
 anything = st.text(st.characters(exclude_categories=()) | st.sampled_from("\x00\x10\ud800\udfff\\\"'0af😀\n"))
@@ -76,7 +77,7 @@ def test_every_run_survives_a_database_that_orders_keys_and_has_one_kind_of_numb
     state = state_of([kept(info, entries, blobs)])
     plain(state)
 
-    (run,) = read_state(jsonb(state), "it")
+    (run,), _ = read_state(jsonb(state), "it")
     assert run.info == info
     assert entries_of(run) == entries
     assert run.blobs() == {hashlib.sha256(data).hexdigest(): data for data in blobs}
@@ -85,12 +86,13 @@ def test_every_run_survives_a_database_that_orders_keys_and_has_one_kind_of_numb
 
 @pytest.mark.parametrize("nothing", [None, {}, "{}", b"{}", bytearray(b"{}"), memoryview(b"{}"), "null"])
 def test_nothing_is_a_session_without_runs(nothing):
-    assert read_state(nothing, "it") == []
+    runs, memory = read_state(nothing, "it")
+    assert (runs, memory.version, memory.recall()) == ([], 0, Recalled())
 
 
 @pytest.mark.parametrize("form", [json.dumps, lambda state: json.dumps(state).encode(), dict])
 def test_a_state_may_come_as_text_or_as_an_object(form):
-    (run,) = read_state(form(state_of([kept(RunInfo(run_id="r"), [entry(0)])])), "it")
+    (run,), _ = read_state(form(state_of([kept(RunInfo(run_id="r"), [entry(0)])])), "it")
 
     assert entries_of(run) == [entry(0)]
 
@@ -171,3 +173,35 @@ def test_a_large_value_that_was_changed_is_damaged():
     run.binary = dict.fromkeys(run.binary, "=")
     with pytest.raises(StoreDamaged, match="^a large value of run 'r' cannot be read: "):
         run.blobs()
+
+
+@given(st.lists(st.tuples(anything, st.dictionaries(anything, anything))))
+def test_what_a_session_remembers_survives_a_database_too(additions):
+    memory = Memory()
+    for run_id, said in additions:
+        memory.remember(run_id, said)
+    state = state_of([], memory)
+    plain(state)
+
+    runs, read = read_state(jsonb(state), "it")
+    assert runs == []
+    for version in range(memory.version + 1):
+        assert read.recall(version=version) == memory.recall(version=version)
+    assert state_of([], read) == state == json.loads(json.dumps(state))
+    assert bool(state) is bool(memory.version)
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        {"version": 1},
+        {"version": "1", "said": []},
+        {"version": 1, "said": [[1, None, "A", "r"]]},
+        {"version": 1, "said": [[1, None, "A", "r", 5]]},
+        {"version": 1, "said": [[1, "2", "A", "r", "[]"]]},
+        [],
+    ],
+)
+def test_a_memory_that_holds_something_else_is_damaged(memory):
+    with pytest.raises(StoreDamaged, match="^it is not as it was written: "):
+        read_state({"marsys": 1, "runs": [], "memory": memory}, "it")

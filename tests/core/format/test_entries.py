@@ -43,7 +43,7 @@ CARRIED = {
     "RuleDecided": "node rule point index verdict reason given value",
     "RunFinished": "success contributions steps error",
     "RunStarted": "session_id task fingerprint entries exits dispatch rules_version wall_time given format "
-    "state parent budget",
+    "state parent budget session_version",
     "RunStopped": "reason error",
     "StateMerged": "state fork error",
     "StepFailed": "node error duration usage",

@@ -8,6 +8,7 @@ import pytest
 
 from tests.plugins.cli.conftest import Call
 from tests.plugins.cli.keeping import ONE, TWO, kept, listed
+from tests.plugins.storage.talking import turn
 
 Write = Callable[[str], str]
 
@@ -95,13 +96,24 @@ def test_what_is_not_as_it_was_written_is_found(call: Call, team: Write, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "command", [["vacuum"], ["check"], ["expire", "--older-than", "1d"], ["export", "x", "y"]]
+    "command",
+    [["vacuum"], ["check"], ["expire", "--older-than", "1d"], ["export", "x", "y"], ["forget", "s"]],
 )
 def test_a_store_that_is_not_there_is_not_made(call: Call, tmp_path: Path, command: list[str]) -> None:
     said = call("store", *command)
     assert said.code == 2
     assert "there is no such file; name another with --storage FILE" in said.err
     assert not (tmp_path / "home").exists()
+
+
+def test_a_session_is_forgotten(call: Call, tmp_path: Path) -> None:
+    turn(tmp_path / "runs.db", "first")
+    said = [call("store", "forget", "s", "--storage", str(tmp_path / "runs.db")) for _ in range(2)]
+    assert [(each.code, each.out) for each in said] == [
+        (0, "session 's' is forgotten\n"),
+        (0, "session 's' was not remembered\n"),
+    ]
+    assert turn(tmp_path / "runs.db", "second") == ["second", "answer to second"]
 
 
 def test_an_unknown_task_suggests_the_nearest(call: Call) -> None:

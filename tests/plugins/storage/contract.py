@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from marsys_core.errors import LifecycleError, RunHeld, StoreError, UnknownName
-from marsys_core.protocols.store import Entry, RunInfo, Store
+from marsys_core.protocols.store import Entry, Recalled, RunInfo, Said, Store
 
 
 def entry(seq: int, text: str = "", *, branch: str = "0", kind: str = "StepFinished") -> Entry:
@@ -21,6 +21,12 @@ def entry(seq: int, text: str = "", *, branch: str = "0", kind: str = "StepFinis
 
 def hashed(data: bytes) -> tuple[str, bytes]:
     return hashlib.sha256(data).hexdigest(), data
+
+
+def begun(session_id: str, version: int) -> Entry:
+    """Return the first entry of a run whose agents go on with a session."""
+    data = json.dumps({"session_id": session_id, "session_version": version})
+    return Entry(0, "", 0, ("", -1), "RunStarted", 0.0, data)
 
 
 class Clock:
@@ -502,3 +508,220 @@ class StoreContract:
         with pytest.raises(LifecycleError):
             log.append(entry(1))
         self.run(tmp_path, read)
+
+    def test_what_runs_add_to_a_session_is_recalled_in_order(self, tmp_path):
+        async def write(store):
+            assert await store.recall("s") == Recalled()
+            for number, said in enumerate(({"A": '["é \\u0000"]', "B": "[0]"}, {"A": "[1,2]"}, {"B": "[3]"})):
+                log = await store.create(RunInfo(run_id=f"r{number}", session_id="s"))
+                log.remember("s", said)
+                await log.release()
+
+        async def read(store):
+            wanted = [
+                Said("A", "r0", '["é \\u0000"]'),
+                Said("B", "r0", "[0]"),
+                Said("A", "r1", "[1,2]"),
+                Said("B", "r2", "[3]"),
+            ]
+            found = await store.recall("s")
+            assert list(found.said) == wanted
+            assert found.by_agent() == {"A": '["é \\u0000",1,2]', "B": "[0,3]"}
+            assert await store.recall("t") == Recalled()
+            assert not (await store.recall("s", after=found.version)).said
+
+        self.run(tmp_path, write)
+        self.run(tmp_path, read)
+
+    def test_how_a_session_was_at_each_version_can_still_be_told(self, tmp_path):
+        async def main(store):
+            logs, seen = {}, [await store.recall("s")]
+            for run_id, text in (
+                ("a", "[1]"),
+                ("b", "[2]"),
+                ("a", "[3]"),
+                ("c", "[4]"),
+                ("a", "[5]"),
+                ("b", "[6]"),
+            ):
+                if run_id not in logs:
+                    logs[run_id] = await store.create(RunInfo(run_id=run_id, session_id="s"))
+                logs[run_id].remember("s", {"A": text})
+                await logs[run_id].commit()
+                seen.append(await store.recall("s"))
+            assert [[each.data for each in recalled.said] for recalled in seen] == [
+                [],
+                ["[1]"],
+                ["[1]", "[2]"],
+                ["[2]", "[3]"],
+                ["[2]", "[3]", "[4]"],
+                ["[2]", "[4]", "[5]"],
+                ["[4]", "[5]", "[6]"],
+            ]
+            versions = [recalled.version for recalled in seen]
+            assert versions == sorted(set(versions))
+            for recalled in seen:
+                assert await store.recall("s", version=recalled.version) == recalled
+            late = await store.recall("s", after=seen[3].version)
+            assert (late.version, [each.data for each in late.said]) == (
+                seen[-1].version,
+                ["[4]", "[5]", "[6]"],
+            )
+
+        self.run(tmp_path, main)
+
+    def test_what_a_run_adds_twice_is_added_once(self, tmp_path):
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r", session_id="s"))
+            log.remember("s", {"A": "[1]", "B": "[2]"})
+            log.remember("s", {"A": "[1]", "B": "[2]"})
+            await log.release()
+            once = await store.recall("s")
+            log = await store.take("r")
+            log.remember("s", {"B": "[2]", "A": "[1]"})
+            await log.commit()
+            assert await store.recall("s") == once
+            log.remember("s", {})
+            await log.commit()
+            assert not (await store.recall("s")).said
+            assert await store.recall("s", version=once.version) == once
+            log.remember("t", {"A": "[3]"})  # that of a run round it
+            await log.release()
+            assert [each.data for each in (await store.recall("t")).said] == ["[3]"]
+            for use in (lambda: log.remember("s", {"A": "[1]"}), lambda: log.remember("s", {})):
+                with pytest.raises(LifecycleError, match=r"^the log of run 'r' was released; take the run"):
+                    use()
+
+        self.run(tmp_path, main)
+
+    def test_what_is_remembered_is_text_that_utf_8_has(self, tmp_path):
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r", session_id="s"))
+            with pytest.raises(UnicodeEncodeError):
+                log.remember("s", {"A": "[\ud800]"})
+            await log.release()
+            assert await store.recall("s") == Recalled()
+
+        self.run(tmp_path, main)
+
+    def test_many_runs_that_end_at_once_lose_nothing_of_a_session(self, tmp_path):
+        async def main(store):
+            logs = [await store.create(RunInfo(run_id=f"r{number}", session_id="s")) for number in range(20)]
+            for number, log in enumerate(logs):
+                log.remember("s", {"A": f"[{number}]"})
+            async with trio.open_nursery() as nursery:
+                for log in logs:
+                    nursery.start_soon(log.release)
+            recalled = await store.recall("s")
+            assert {each.run_id: each.data for each in recalled.said} == {
+                f"r{n}": f"[{n}]" for n in range(20)
+            }
+
+        self.run(tmp_path, main)
+
+    def test_what_two_openings_add_at_once_is_all_there(self, tmp_path):
+        async def main(store):
+            async with self.opened(tmp_path, Clock()) as other:
+
+                async def add(where, number):
+                    log = await where.create(RunInfo(run_id=f"r{number}", session_id="s"))
+                    log.remember("s" if number % 3 else "t", {"A": f"[{number}]"})
+                    log.remember("t" if number % 3 else "s", {"A": f"[{number}]"})
+                    await log.release()
+
+                async with trio.open_nursery() as nursery:
+                    for number in range(40):
+                        nursery.start_soon(add, (store, other)[number % 2], number)
+                for session_id in "st":
+                    recalled = await other.recall(session_id)
+                    assert {each.data for each in recalled.said} == {f"[{number}]" for number in range(40)}
+                    assert len(recalled.said) == 40
+
+        self.run(tmp_path, main)
+
+    def test_a_session_is_forgotten_and_its_runs_stay(self, tmp_path):
+        async def main(store):
+            for run_id, session in (("r", "s"), ("q", "t")):
+                log = await store.create(RunInfo(run_id=run_id, session_id=session))
+                log.append(begun(session, 0))
+                log.remember(session, {"A": "[1]"})
+                await log.release()
+            await store.forget_session("s")
+            await store.forget_session("s")
+            await store.forget_session("unheard of")
+            assert await store.recall("s") == Recalled()
+            assert (await store.recall("t")).said
+            assert len(await store.entries("r")) == 1
+            log = await store.take("r")
+            log.remember("s", {"A": "[2]"})
+            await log.release()
+            assert [each.data for each in (await store.recall("s")).said] == ["[2]"]
+
+        self.run(tmp_path, main)
+
+    def test_a_session_outlives_its_runs_until_it_was_not_used_for_as_long(self, tmp_path):
+        clock = Clock()
+
+        async def main(store):
+            for run_id, session, status in (
+                ("a", "over", "succeeded"),
+                ("b", "open", "succeeded"),
+                ("c", "open", "waiting"),
+                ("d", "removed", "succeeded"),
+            ):
+                log = await store.create(RunInfo(run_id=run_id, session_id=session))
+                log.remember(session, {"A": "[1]"})
+                log.update(status=status)
+                await log.release()
+            await store.remove(["d"])
+            assert (await store.recall("removed")).said
+            clock.now += 50
+            log = await store.create(RunInfo(run_id="e", session_id="over"))
+            log.remember("over", {"A": "[2]"})
+            log.update(status="failed")
+            await log.release()
+            clock.now += 51
+            assert await store.expire(100) == 2  # a and b
+            assert [each.data for each in (await store.recall("over")).said] == ["[1]", "[2]"]
+            assert (await store.recall("open")).said
+            assert await store.recall("removed") == Recalled()
+            clock.now += 50
+            assert await store.expire(100) == 1  # e, and the session with it
+            assert await store.recall("over") == Recalled()
+            assert (await store.check()).ok
+
+        self.run(tmp_path, main, clock)
+
+    def test_a_run_takes_what_its_session_remembered_along(self, tmp_path):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "other").mkdir()
+        file = tmp_path / "run.jsonl"
+
+        async def main(store):
+            for number, version in enumerate((0, 1, 1)):
+                log = await store.create(RunInfo(run_id=f"r{number}", session_id="s"))
+                log.append(begun("s", version))
+                log.remember("s", {"A": f"[{number}]"})
+                await log.release()
+            whole = await store.recall("s")
+            await store.export("r1", file)
+            await store.remove(["r1"])
+            await store.import_(file)
+            assert await store.recall("s") == whole
+            sha256, data = hashed(b"[0]")
+            assert await store.blobs("r1") == {sha256: data}  # what it began with
+            async with self.opened(tmp_path / "new", Clock()) as new:
+                await new.import_(file)
+                assert [(each.run_id, each.data) for each in (await new.recall("s")).said] == [
+                    ("r0", "[0]"),
+                    ("r1", "[1]"),
+                ]
+            async with self.opened(tmp_path / "other", Clock()) as other:
+                log = await other.create(RunInfo(run_id="x", session_id="s"))
+                log.remember("s", {"A": "[9]"})
+                await log.release()
+                await other.import_(file)
+                assert [each.data for each in (await other.recall("s")).said] == ["[9]", "[1]"]
+                assert await other.blobs("r1") == {sha256: data}
+
+        self.run(tmp_path, main)

@@ -17,6 +17,7 @@ from marsys_core.protocols.store import Entry, RunInfo, Store
 
 FINISHED = ("succeeded", "failed", "cancelled")
 NAMES = st.sampled_from(["a", "b", "c"])
+SESSIONS = st.sampled_from(["s", "t\0"])
 STORES = st.integers(0, 1)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 CALLS = st.one_of(
@@ -31,6 +32,10 @@ CALLS = st.one_of(
     st.tuples(st.just("pass"), st.sampled_from([1.0, 10.0])),
     st.tuples(st.just("move"), STORES, NAMES),
     st.tuples(st.just("vacuum"), STORES),
+    st.tuples(
+        st.just("remember"), NAMES, SESSIONS, st.dictionaries(NAMES, st.sampled_from(["[1]", '["\\u0000ü"]']))
+    ),
+    st.tuples(st.just("forget"), STORES, SESSIONS),
 )
 
 
@@ -43,6 +48,15 @@ class Run:
     status: str = "running"
     updated: float = 0.0
     holder: int | None = None
+
+
+@attrs.define
+class Session:
+    """What a session should remember: by run, what was said last and is in this place, and how it was before."""
+
+    said: dict = attrs.field(factory=dict)
+    seen: dict = attrs.field(factory=dict)
+    used: float = 0.0
 
 
 class Model:
@@ -61,6 +75,7 @@ class Model:
         self.stores: list[Store] = []
         self.runs: dict[str, Run] = {}
         self.logs: dict[str, object] = {}
+        self.sessions: dict[str, Session] = {}
 
     def clock(self) -> float:
         return self.now
@@ -94,6 +109,11 @@ class Model:
                 interrupted = run.status == "running" and run.holder is None
                 assert info.status == ("interrupted" if interrupted else run.status)
                 assert bool(info.holder) is (run.holder is not None)
+            for session_id in ("s", "t\0"):
+                session = self.sessions.get(session_id, Session())
+                assert flat(await store.recall(session_id)) == flat_of(session.said)
+                for version, said in session.seen.items():
+                    assert flat(await store.recall(session_id, version=version)) == flat_of(said)
 
     async def refused(self, error, call) -> None:
         with pytest.raises(error):
@@ -183,6 +203,25 @@ class Model:
         assert await self.stores[store].expire(seconds) == len(old)
         for run_id in old:
             del self.runs[run_id]
+        self.sessions = {name: each for name, each in self.sessions.items() if each.used >= end}
+
+    async def do_remember(self, run_id, session_id, said):
+        if run_id in self.logs:
+            self.logs[run_id].remember(session_id, said)
+            await self.logs[run_id].commit()
+            session = self.sessions.get(session_id, Session())
+            if session.said.get(run_id, {}) != said:
+                self.sessions[session_id] = session
+                session.said = {name: each for name, each in session.said.items() if name != run_id}
+                session.said |= {run_id: said} if said else {}
+                session.used = self.clock()
+                recalled = await self.stores[0].recall(session_id)
+                assert recalled.version > max(session.seen, default=0)
+                session.seen[recalled.version] = session.said
+
+    async def do_forget(self, store, session_id):
+        await self.stores[store].forget_session(session_id)
+        self.sessions.pop(session_id, None)
 
     async def do_pass(self, seconds):
         self.now += seconds
@@ -209,3 +248,15 @@ ENTRIES = st.builds(
     st.floats(allow_nan=False),
     st.text(st.characters(exclude_categories=["Cs"])),
 )
+
+
+def flat(recalled):
+    """Return what is remembered as something that can be compared: what agents of one run said has no order."""
+    found: dict[str, dict[str, str]] = {}
+    for each in recalled.said:
+        found.setdefault(each.run_id, {})[each.agent] = each.data
+    return list(found.items())
+
+
+def flat_of(said):
+    return list(said.items())

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from marsys_core.errors import RunHeld
 from marsys_postgres import _rows
+from marsys_postgres._said import Addition, remember
 from marsys_postgres._tables import keep_blobs, notify
 from marsys_postgres._waiter import Held
 
@@ -27,7 +28,7 @@ class Blob:
 Changes = dict[str, Any]
 """Columns of `runs`, and what they are set to."""
 
-Item = tuple[Held, "_rows.Row | Blob | Changes"]
+Item = tuple[Held, "_rows.Row | Blob | Addition | Changes"]
 
 # The rows stay locked until the end of the transaction: whoever takes a run over has to wait for it.
 _FENCE = "SELECT id, holder, held_as, held_since FROM runs WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
@@ -46,6 +47,7 @@ def write_items(connection: psycopg.Connection, items: list[Item], holder: int, 
     rows: list[_rows.Row] = []
     blobs: list[tuple[int, str, bytes]] = []
     changes: dict[int, Changes] = {}
+    added: list[Addition] = []
     for held, item in items:
         if held.lost is not None:
             continue
@@ -53,6 +55,8 @@ def write_items(connection: psycopg.Connection, items: list[Item], holder: int, 
             rows.append(item)
         elif isinstance(item, Blob):
             blobs.append((held.key, item.sha256, item.data))
+        elif isinstance(item, Addition):
+            added.append(item)
         else:
             changes.setdefault(held.key, {}).update(item)
     keep_blobs(connection, blobs)
@@ -61,6 +65,10 @@ def write_items(connection: psycopg.Connection, items: list[Item], holder: int, 
             cursor.executemany(_rows.INSERT, rows)
     for key, each in changes.items():
         _update(connection, key, each)
+    for addition in sorted(
+        added, key=lambda each: each.session_id
+    ):  # in one order everywhere, as they are locked
+        remember(connection, addition)
     notify(connection, {row[0] for row in rows} | changes.keys())
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 
+from marsys_core.errors import StoreDamaged
 from marsys_core.protocols.store import Damage, Entry, StoreReport
 from marsys_postgres._reader import Reader
 from marsys_postgres._server import is_gone
@@ -38,6 +39,11 @@ def checked(connection: psycopg.Connection, reader: Reader) -> StoreReport:
             damage.append(Damage(what=f"the large value {sha256} has another hash"))
     for (run_id,) in _rows(connection, _MISSING, damage):
         damage.append(Damage(run_id=run_id, what="a large value of it is missing"))
+    for (session_id,) in _rows(connection, "SELECT session_id FROM sessions ORDER BY session_id", damage):
+        try:
+            reader.recall(connection, session_id)
+        except StoreDamaged as error:
+            damage.append(Damage(what=str(error)))
     return StoreReport(runs=runs, entries=entries, blobs=blobs, damage=tuple(damage))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -13,6 +13,7 @@ from marsys_core.errors import LifecycleError
 from marsys_core.protocols.store import STATUSES, Entry
 from marsys_postgres import _rows
 from marsys_postgres._batch import Blob
+from marsys_postgres._said import Addition
 from marsys_postgres._tables import notify
 from marsys_postgres._waiter import Held
 from marsys_postgres._writer import Writer
@@ -94,6 +95,19 @@ class PostgresLog:
         changes = {name: value for name, value in given.items() if value is not None}
         (error or "").encode()
         self._add({**changes, "updated": self._clock()}, 0)
+
+    def remember(self, session_id: str, said: Mapping[str, str]) -> None:
+        """Queue what the run adds to a session.
+
+        Raises:
+            ValueError: It holds text that UTF-8 does not have.
+            LifecycleError: The log was released.
+        """
+        self._check_open()
+        for text in (session_id, *said, *said.values()):
+            text.encode()
+        added = Addition(session_id, self.run_id, dict(said), self._clock())
+        self._add(added, sum(map(len, said.values())))
 
     async def commit(self) -> None:
         """Wait until everything before is kept.

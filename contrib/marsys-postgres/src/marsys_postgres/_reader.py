@@ -12,8 +12,8 @@ import trio
 from psycopg.rows import dict_row
 
 from marsys_core.errors import StoreDamaged
-from marsys_core.protocols.store import Entry, RunInfo
-from marsys_postgres import _rows
+from marsys_core.protocols.store import Entry, Recalled, RunInfo
+from marsys_postgres import _rows, _said
 from marsys_postgres._server import Server, is_gone
 from marsys_postgres._tables import unknown
 
@@ -166,6 +166,12 @@ class Reader:
         if found is None:
             raise KeyError(sha256)
         return self._whole(sha256, found[0])
+
+    def recall(
+        self, connection: psycopg.Connection, session_id: str, after: int = 0, version: int | None = None
+    ) -> Recalled:
+        """Return what is remembered of a session."""
+        return _said.recall(connection, session_id, after, version)
 
     def _whole(self, sha256: str, data: bytes | None, run_id: str = "") -> bytes:
         if data is None or hashlib.sha256(data).hexdigest() != sha256:

@@ -17,8 +17,9 @@ import psycopg
 import trio
 
 from marsys_core.errors import LifecycleError, RunHeld, StoreError
-from marsys_core.protocols.store import Entry, RunInfo, StoreReport
-from marsys_core.transfer import Run, read_file, write_file
+from marsys_core.protocols.store import Entry, Recalled, RunInfo, Said, StoreReport
+from marsys_core.transfer import Run, began_in, of_run, read_file, write_file
+from marsys_postgres import _said
 from marsys_postgres._changes import Changes, listening
 from marsys_postgres._check import checked
 from marsys_postgres._lease import Lease
@@ -254,6 +255,11 @@ class PostgresStore:
         reader = self._reading()
         return await reader.ask(reader.blob, sha256)
 
+    async def recall(self, session_id: str, *, after: int = 0, version: int | None = None) -> Recalled:
+        """Return what is remembered of a session."""
+        reader = self._reading()
+        return await reader.ask(reader.recall, session_id, after, version)
+
     async def check(self) -> StoreReport:
         """Read everything and say what is not as it was written."""
         reader = self._reading()
@@ -274,6 +280,10 @@ class PostgresStore:
 
     # -- removing, moving ------------------------------------------------------------------------------------
 
+    async def forget_session(self, session_id: str) -> None:
+        """Forget what was said in a session."""
+        await self._open().call(lambda connection: _said.forget(connection, session_id))
+
     async def remove(self, run_ids: Iterable[str]) -> None:
         """Forget runs, all of them or none."""
         wanted = (run_ids,) if isinstance(run_ids, str) else tuple(run_ids)
@@ -284,12 +294,13 @@ class PostgresStore:
         await self._open().call(remove)
 
     async def expire(self, older_than_seconds: float) -> int:
-        """Remove the runs that ended longer ago, and return how many."""
+        """Remove the runs that ended longer ago, and return how many; forget sessions that were not used for as long."""
 
         def expire(connection: psycopg.Connection) -> int:
             before = self.clock() - older_than_seconds
             keys = [key for (key,) in connection.execute(_EXPIRED, (_FINISHED, before)).fetchall()]
             remove_runs(connection, keys)
+            _said.forget_unused(connection, before)
             return len(keys)
 
         removed: int = await self._open().call(expire)
@@ -302,7 +313,9 @@ class PostgresStore:
         def vacuum() -> None:
             with self._server.connect() as connection:
                 try:
-                    connection.execute("VACUUM (ANALYZE) runs, entries, blobs, blob_refs, holders")
+                    connection.execute(
+                        "VACUUM (ANALYZE) runs, entries, blobs, blob_refs, sessions, said, holders"
+                    )
                 except psycopg.Error as error:
                     raise self._server.explained(error, "vacuum") from error
 
@@ -313,9 +326,14 @@ class PostgresStore:
         reader = self._reading()
 
         def whole(connection: psycopg.Connection) -> Run:
-            of_run: tuple[Any, ...] = (connection, run_id)
-            info, blobs = reader.info(*of_run), reader.blobs(*of_run)
-            return Run(info=info, blobs=blobs, entries=reader.entries(*of_run))
+            of: tuple[Any, ...] = (connection, run_id)
+            info, blobs, entries = reader.info(*of), reader.blobs(*of), reader.entries(*of)
+            said: Sequence[Said] = ()
+            if (began := began_in(entries)) is not None:
+                session_id, version = began
+                before = reader.recall(connection, session_id, version=version)
+                said = of_run(run_id, before, reader.recall(connection, session_id))
+            return Run(info=info, blobs=blobs, entries=entries, said=said)
 
         run = await reader.ask(whole)
         await trio.to_thread.run_sync(write_file, run, Path(path))

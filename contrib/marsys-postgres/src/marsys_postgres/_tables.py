@@ -9,7 +9,7 @@ import psycopg
 from marsys_core.errors import StoreError, UnknownName
 from marsys_core.protocols.store import RunInfo
 from marsys_core.transfer import Run
-from marsys_postgres import _rows
+from marsys_postgres import _rows, _said
 
 __all__ = ["CHANNEL", "insert_run", "keep_blobs", "notify", "remove_runs", "unknown", "write_run"]
 
@@ -91,6 +91,10 @@ def write_run(connection: psycopg.Connection, run: Run) -> None:
     keep_blobs(connection, [(key, sha256, data) for sha256, data in run.blobs.items()])
     with connection.cursor() as cursor:
         cursor.executemany(_rows.INSERT, [_rows.row_of(entry, key, salt) for entry in run.entries])
+    if run.said:
+        session_id = run.session_id
+        for run_id, said in run.additions(known=_said.is_known(connection, session_id)):
+            _said.remember(connection, _said.Addition(session_id, run_id, said, run.info.updated))
     notify(connection, [key])
 
 
