@@ -467,13 +467,17 @@ class ModelFailed(Event):
 
 @attrs.define(eq=False)
 class ToolStarted(Event):
-    """A tool was called, with its arguments as they were given, and whether it may be run again after a crash."""
+    """A tool was called, with its arguments as they were given, and whether it may be run again after a crash.
+
+    What a `transactional` one writes is kept with its outcome, or not at all.
+    """
 
     node: str
     tool: str
     call_id: str
     arguments: Any
     idempotent: bool = False
+    transactional: bool = False
 
 
 @attrs.define(eq=False)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.replay import RecordedTool
     from marsys_core.engine.state import CallState
     from marsys_core.engine.step import Step
+    from marsys_core.engine.transactions import Work
     from marsys_core.protocols.middleware import Layer
 
 __all__ = ["ModelCall", "StepCall", "ToolRun", "attempt_model", "call_model", "call_tool", "call_tools"]
@@ -81,6 +82,8 @@ class ToolRun:
     task: Any
     idempotency_key: str = ""
     state: CallState | None = None
+    transaction: Work | None = None
+    recorded: bool = False
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -348,8 +351,11 @@ async def call_tool(
     end = at + (3 if tool.approval else 1)
     if known is None:
         run.record(
-            e.ToolStarted(branch.id, at, step.cause, step.node, tool.name, call_id, given, tool.idempotent)
-        )
+            e.ToolStarted(
+                branch.id, at, step.cause, step.node, tool.name, call_id, given,
+                tool.idempotent, tool.transactional,
+            )
+        )  # fmt: skip
     started, call = trio.current_time(), None
     step.busy += 1
     try:
@@ -365,15 +371,21 @@ async def call_tool(
             tool=tool, arguments=bound, call_id=call_id, step=step, branch_id=branch.id, node=step.node,
             run_id=run.run_id, task=run.task, idempotency_key=key,
         )  # fmt: skip
-        if before is UNMADE:
+        if before is not UNMADE:
+            result = before
+        elif tool.transactional:
+            from marsys_core.engine.transactions import transacted
+
+            return await transacted(call, _perform, end, started)
+        else:
             if run.durable is not None and not tool.idempotent:
                 await run.durable.keep()
             layer = run.layers.tool_call
             result = await (_run_tool(call) if layer is None else layer(call, _run_tool))
-        else:
-            result = before
         result = run.plain(result)
     except BaseException as error:
+        if call is not None and call.recorded:
+            raise  # the call has ended well; that it could not be written is told as it is
         failure = undeclared_in_tool(error, tool) or error
         _tool_failed(step, tool, call_id, end, failure, trio.current_time() - started, _writes(call))
         step.settle()
@@ -439,6 +451,11 @@ def _tool_failed(
 def _writes(call: ToolRun | None) -> tuple[Any, ...]:
     """What a call has written to the shared state."""
     return () if call is None or call.state is None else tuple(call.state.writes)
+
+
+async def _perform(call: ToolRun) -> Any:
+    layer = call.step.run.layers.tool_call
+    return await (_run_tool(call) if layer is None else layer(call, _run_tool))
 
 
 async def _run_tool(call: ToolRun) -> Any:

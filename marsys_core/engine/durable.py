@@ -180,7 +180,8 @@ def refuse_unkept(run: RunShell) -> None:
         return
     for node, prepared in sorted(run.agents.items()):
         for name, tool in prepared.tools.items():
-            if not tool.idempotent and name not in prepared.team_tools:
+            once = tool.idempotent or tool.transactional
+            if not once and name not in prepared.team_tools:
                 msg = (
                     f"durability='run' records a run at its end, and agent {node!r} has the tool {name!r}, which may "
                     "not be called twice; declare it idempotent=True, or use durability='step'"

@@ -171,6 +171,10 @@ async def assemble(orchestra: Orchestra, engine: Engine, request: Request, run_i
             prepared[node.name] = await engine.prepared(table[node.agent or node.name])
     data, variables = options.get("context") or {}, options.get("variables") or {}
     given = {**data, **variables} if data and variables else variables or data
+    if any(each.transactional for each in prepared.values()):
+        from marsys_core.engine.transactions import refuse_transactions
+
+        refuse_transactions(engine, prepared)
     prepared = filled(prepared, given)
     if request.answer is not None and len(prepared) == 1:
         prepared = answering(prepared, request.answer)

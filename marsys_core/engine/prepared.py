@@ -56,6 +56,7 @@ class Prepared:
     checks: Checks | None = None
     system: str | None = None
     team_tools: frozenset[str] = frozenset()
+    transactional: bool = False
     _specs: Sequence[ToolSpec] | None = None
 
     @property
@@ -127,6 +128,7 @@ async def _resolved(agent: BaseAgent, engine: Engine) -> Prepared:
         contract=agent.contract,
         checks=None if agent.contract is None else await _checks(agent, agent.contract, engine),
         team_tools=frozenset([name for name, each in tools.items() if is_team_tool(each)]),
+        transactional=any(each.transactional for each in tools.values()),
     )
 
 

@@ -54,6 +54,13 @@ class RecordedTool:
     asked: e.UserAsked | None = None
     answer: e.UserAnswered | None = None
 
+    @property
+    def may_have_acted(self) -> bool:
+        """Whether it may have had an effect that is not to be had twice."""
+        if self.started.transactional:
+            return type(self.ended) is e.ToolFinished
+        return not self.started.idempotent
+
 
 @attrs.define(eq=False)
 class Replay:
@@ -256,10 +263,8 @@ class Replay:
         Raises:
             NondeterminismError: It has not: it took another way.
         """
-        left = [each.started for waiting in self._tools.values() for each in waiting]
-        made = [
-            f"{call.tool}({unpack(self.journal, call.arguments)})" for call in left if not call.idempotent
-        ]
+        left = [each.started for waiting in self._tools.values() for each in waiting if each.may_have_acted]
+        made = [f"{call.tool}({unpack(self.journal, call.arguments)})" for call in left]
         if made:
             msg = (
                 f"agent {agent!r} took its step again and left out calls that it had made before: "

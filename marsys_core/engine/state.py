@@ -111,6 +111,14 @@ class SharedState(MutableMapping[str, Any]):
             fold_write(self._frame, write)
             self._log.append(write)
 
+    def take_back(self, writes: Iterable[Write]) -> None:
+        """Undo what a call of this step has written, which is made once more."""
+        undone = {id(write) for write in writes}
+        self._log = [write for write in self._log if id(write) not in undone]
+        self._frame = Frame(self._step.branch.shared)
+        for write in self._log:
+            fold_write(self._frame, write)
+
     def close(self) -> None:
         """The step is over."""
         self._over = True

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.resting import Rest
     from marsys_core.engine.sessions import Opening
     from marsys_core.engine.slots import Leave
+    from marsys_core.engine.transactions import Transaction
     from marsys_core.engine.turns import Turns
     from marsys_core.hosts.bridge import Call
 
@@ -486,7 +487,17 @@ class ToolPlace:
 
         return await run_team(self._caller, team, task, self.call_id)
 
-    def _for_asyncio(self, call: Call) -> Any:
-        from marsys_core.hosts.bridge import Abroad
+    @property
+    def transaction(self) -> Transaction:
+        """What a tool that is ``transactional=True`` writes through."""
+        from marsys_core.engine.transactions import Transaction
 
-        return Abroad(self, call)
+        if self._call.transaction is None:
+            msg = f"tool {self._call.tool.name!r} is not transactional; declare it with @tool(transactional=True)"
+            raise ConfigError(msg)
+        return Transaction(self._call.transaction)
+
+    def _for_asyncio(self, call: Call) -> Any:
+        from marsys_core.engine.transactions import PlaceAbroad
+
+        return PlaceAbroad(self, call)

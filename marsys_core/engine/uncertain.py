@@ -45,7 +45,9 @@ async def settled(step: Step, tool: Tool, known: RecordedTool, bound: Mapping[st
         UncertainOutcome: Nobody knows, and it may not be made twice.
     """
     started, replay = known.started, step.replay
-    if tool.idempotent or tool.name in step.prepared.team_tools:
+    if tool.idempotent or started.transactional:  # with its outcome, its writes are missing, too
+        return UNMADE
+    if tool.name in step.prepared.team_tools:
         return UNMADE  # a team goes on from its own record
     if tool.approval and replay is not None and replay.never_made(known):
         return UNMADE

@@ -7,9 +7,28 @@ what to mend. Running a tool, with its threads, limits and journal, is the engin
 
 from typing import Any
 
-from marsys_core.tools._tool import Tool, Toolbox, ToolContext, ToolLike, as_tool, render_result, tool
+from marsys_core.tools._tool import (
+    Tool,
+    Toolbox,
+    ToolContext,
+    ToolLike,
+    Transaction,
+    as_tool,
+    render_result,
+    tool,
+)
 
-__all__ = ["Tool", "ToolContext", "ToolLike", "Toolbox", "as_tool", "parse_object", "render_result", "tool"]
+__all__ = [
+    "Tool",
+    "ToolContext",
+    "ToolLike",
+    "Toolbox",
+    "Transaction",
+    "as_tool",
+    "parse_object",
+    "render_result",
+    "tool",
+]
 
 
 def parse_object(text: str) -> dict[str, Any]:

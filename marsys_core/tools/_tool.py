@@ -9,7 +9,7 @@ import re
 import threading
 import types
 import weakref
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import attrs
@@ -21,12 +21,68 @@ from marsys_core.messages import shown
 if TYPE_CHECKING:
     from marsys_core.agents import Team
     from marsys_core.models import ToolSpec
+    from marsys_core.protocols.transactions import Done
     from marsys_core.tools._signature import Signature
 
-__all__ = ["Tool", "ToolContext", "ToolLike", "Toolbox", "as_tool", "render_result", "tool"]
+__all__ = [
+    "Tool",
+    "ToolContext",
+    "ToolLike",
+    "Toolbox",
+    "Transaction",
+    "as_tool",
+    "render_result",
+    "tool",
+]
 
 Isolation = Literal["process"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what every provider of models takes
+
+
+class Transaction(Protocol):
+    """`context.transaction` of a tool that is ``transactional=True``: the application's tables beside the run.
+
+    Each statement sees what is committed, and what this call has written. What it wrote is committed together with
+    its outcome; it is undone when the call raises, is cancelled or takes too long. An async function awaits the
+    first three; a plain one calls those that end in ``_sync``.
+    """
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Awaitable[Done]:
+        """Write: carry out one statement, and return how many rows it wrote and which it returned.
+
+        Raises:
+            ToolError: It was refused, and has no effect: a constraint does not hold, or it is no SQL, or it
+                writes to what is the store's own.
+        """
+
+    def executemany(
+        self, sql: str, parameters: Iterable[Sequence[Any] | Mapping[str, Any]]
+    ) -> Awaitable[Done]:
+        """Carry out one statement for each of `parameters`, all or none.
+
+        Raises:
+            ToolError: As `execute`.
+        """
+
+    def query(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> Awaitable[list[dict[str, Any]]]:
+        """Read: return the rows that a statement selects, each by the names of its columns.
+
+        Raises:
+            ToolError: It is no SQL, or it writes.
+        """
+
+    def execute_sync(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Done:
+        """Do what `execute` does, for a plain function."""
+
+    def executemany_sync(self, sql: str, parameters: Iterable[Sequence[Any] | Mapping[str, Any]]) -> Done:
+        """Do what `executemany` does, for a plain function."""
+
+    def query_sync(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[dict[str, Any]]:
+        """Do what `query` does, for a plain function."""
 
 
 class ToolContext(Protocol):
@@ -71,6 +127,14 @@ class ToolContext(Protocol):
     def deps(self) -> Any:
         """The object that the caller gave the run as ``deps=``, or None."""
 
+    @property
+    def transaction(self) -> Transaction:
+        """What a tool that is ``transactional=True`` writes through.
+
+        Raises:
+            ConfigError: The tool is not.
+        """
+
     async def run_team(self, team: Team, task: Any) -> Any:
         """Let `team` work on `task` in a run of its own, as part of this call; return its final response.
 
@@ -86,8 +150,8 @@ class ToolLike(Protocol):
     """A class-based tool: for one with settings or a connection, or with a schema that it was given from outside.
 
     Its arguments are parsed, but not checked against the schema: that is its own affair. It may have an
-    attribute `idempotent` that is True, which means what it means for `tool`, and one `async_library` that is
-    ``"asyncio"`` where `call` is written for asyncio.
+    attribute `idempotent` or `transactional` that is True, which means what it means for `tool`, and one
+    `async_library` that is ``"asyncio"`` where `call` is written for asyncio.
     """
 
     @property
@@ -121,6 +185,7 @@ class Tool:
         isolation: ``"process"`` where each call runs in a process of its own, or None.
         approval: Whether a person is asked before each call.
         verify: Finds out whether a call took effect, or None.
+        transactional: Whether it writes through the transaction that records its outcome.
     """
 
     function: Callable[..., Any]
@@ -131,6 +196,7 @@ class Tool:
     isolation: Isolation | None = None
     approval: bool = attrs.field(default=False, kw_only=True)
     verify: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
+    transactional: bool = attrs.field(default=False, kw_only=True)
     _description: str | None = None
     _signature: Signature | None = None
     _spec: ToolSpec | None = attrs.field(default=None, init=False)
@@ -187,6 +253,12 @@ class Tool:
                 from marsys_core.tools._isolation import isolated
 
                 signature = isolated(self, signature)
+            if self.transactional and signature.context_parameter is None:
+                msg = (
+                    f"tool {self.name!r} is transactional=True, and has no parameter for the ToolContext, whose "
+                    "`transaction` it would write through; add one: context: ToolContext"
+                )
+                raise ConfigError(msg)
             self._signature = signature
         return self._signature
 
@@ -223,6 +295,7 @@ def tool(
     isolation: Isolation | None = None,
     approval: bool = False,
     verify: Callable[..., Any] | None = None,
+    transactional: bool = False,
     async_library: Literal["trio", "asyncio"] | None = None,
 ) -> Tool: ...
 @overload
@@ -235,6 +308,7 @@ def tool(
     isolation: Isolation | None = None,
     approval: bool = False,
     verify: Callable[..., Any] | None = None,
+    transactional: bool = False,
     async_library: Literal["trio", "asyncio"] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
@@ -248,6 +322,7 @@ def tool(
     isolation: Isolation | None = None,
     approval: bool = False,
     verify: Any = None,
+    transactional: bool = False,
     async_library: Literal["trio", "asyncio"] | None = None,
 ) -> Any:
     """Make a `Tool` of a plain or an async function; a decorator, bare or with arguments.
@@ -267,6 +342,10 @@ def tool(
         verify: Asked after a crash that left the outcome of a call unknown, with what the tool was called with: a plain
             or an async function that returns what the call came to, or None where it did not take effect; it is
             then made.
+        transactional: Whether what it does is done through ``context.transaction``, its `ToolContext`'s, and nowhere
+            else. It is then done exactly once: written to the store of the run together with the outcome of the
+            call, and after a crash that left no outcome the call is made again. A run without a store that writes
+            in transactions, such as an SQLite file, refuses the tool.
         async_library: ``"asyncio"`` for an async function that is written for asyncio; what the function says
             itself by default, or else ``"trio"``.
 
@@ -283,6 +362,7 @@ def tool(
             isolation=isolation,
             approval=approval,
             verify=verify,
+            transactional=transactional,
             async_library=async_library,
         )
     plain = getattr(function, "__func__", function)
@@ -293,6 +373,7 @@ def tool(
     problems = _problems(name, timeout, idempotent)
     if verify is not None and not callable(verify):
         problems.append(f"verify should be a function, not {shown(verify)}")
+    problems += _transactional(transactional, idempotent, verify, isolation)
     if isolation is not None:
         from marsys_core.tools._isolation import refusals
 
@@ -310,6 +391,7 @@ def tool(
         description=description,
         approval=approval,
         verify=verify,
+        transactional=transactional,
     )
     whose = f"tool {name!r}"
     library = written_for(function, whose) if async_library is None else checked_library(async_library, whose)
@@ -350,6 +432,25 @@ def _problems(name: str, timeout: float | None, idempotent: object = False) -> l
         problems.append(f"timeout should be a number of seconds above 0, or None, not {shown(timeout)}")
     if not isinstance(idempotent, bool):
         problems.append(f"idempotent should be True or False, not {shown(idempotent)}")
+    return problems
+
+
+def _transactional(given: object, idempotent: object, verify: object, isolation: object) -> list[str]:
+    if not isinstance(given, bool):
+        return [f"transactional should be True or False, not {shown(given)}"]
+    if not given:
+        return []
+    problems = []
+    if idempotent is True:
+        problems.append(
+            "transactional=True is done once anyway, and idempotent=True may be done twice: leave out one"
+        )
+    if verify is not None:
+        problems.append(
+            "transactional=True leaves no outcome unknown, so there is nothing for verify to find out"
+        )
+    if isolation is not None:
+        problems.append("transactional=True writes through the context, which isolation='process' has not")
     return problems
 
 
@@ -406,9 +507,21 @@ def _make(obj: Any) -> Tool:
         context_parameter="context",
         structure=lambda arguments: {"arguments": arguments},
     )
-    idempotent = getattr(obj, "idempotent", False) is True
+    idempotent, transactional = (
+        getattr(obj, name, False) is True for name in ("idempotent", "transactional")
+    )
+    if idempotent and transactional:
+        msg = f"{obj!r} cannot be made a tool:"
+        raise ConfigError(msg, _transactional(True, True, None, None))
     call = obj.call if written_for(obj, f"tool {spec.name!r}") == "trio" else crossing(obj.call)
-    return Tool(call, spec.name, is_async=True, idempotent=idempotent, signature=signature)
+    return Tool(
+        call,
+        spec.name,
+        is_async=True,
+        idempotent=idempotent,
+        signature=signature,
+        transactional=transactional,
+    )
 
 
 def render_result(value: object) -> str:

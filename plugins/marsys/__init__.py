@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from marsys_core.questions import Question
     from marsys_core.results import BranchResult, RunResult
     from marsys_core.run import Run
-    from marsys_core.tools import Tool, ToolContext, tool
+    from marsys_core.tools import Tool, ToolContext, Transaction, tool
     from marsys_core.topology import ConvergencePolicy, Edge, EdgePattern, Node, Topology
     from marsys_core.topology.patterns import Patterns
     from marsys_core.values import Detached, Failure, JoinInput
@@ -96,7 +96,7 @@ _HOMES = {
     "marsys_core.protocols.guard": ("GuardSubject",),
     "marsys_core.questions": ("Question",),
     "marsys_core.results": ("BranchResult", "RunResult"),
-    "marsys_core.tools": ("Tool", "ToolContext", "tool"),
+    "marsys_core.tools": ("Tool", "ToolContext", "Transaction", "tool"),
     "marsys_core.topology": ("ConvergencePolicy", "Edge", "EdgePattern", "Node", "Topology"),
     "marsys_core.values": ("Detached", "Failure", "JoinInput"),
     "marsys.people": ("QueueChannel", "TerminalChannel"),
@@ -174,6 +174,7 @@ __all__ = [
     "ToolError",
     "Topology",
     "TopologyError",
+    "Transaction",
     "Usage",
     "__version__",
     "agent",

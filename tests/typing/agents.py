@@ -14,6 +14,7 @@ from marsys import (
     RunResult,
     Tool,
     ToolContext,
+    Transaction,
     agent,
     tool,
 )
@@ -57,6 +58,13 @@ def double(number: int) -> int:
 @tool(timeout=5)
 async def signed(text: str, context: ToolContext) -> str:
     return f"{text} ({context.node})"
+
+
+@tool(transactional=True)
+async def stored(text: str, context: ToolContext) -> int:
+    assert_type(context.transaction, Transaction)
+    assert_type(await context.transaction.query("SELECT 1"), list[dict[str, Any]])
+    return (await context.transaction.execute("INSERT INTO texts VALUES (?)", [text])).rowcount
 
 
 assert_type(double, Tool)

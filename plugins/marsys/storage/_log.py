@@ -11,7 +11,8 @@ import trio
 
 from marsys.storage import _rows
 from marsys.storage._said import Addition
-from marsys.storage._writer import Held, Writer
+from marsys.storage._waiter import Held
+from marsys.storage._writer import Writer
 from marsys_core.errors import LifecycleError
 from marsys_core.protocols.store import STATUSES, Entry
 
@@ -43,6 +44,11 @@ class SQLiteLog:
     def __attrs_post_init__(self) -> None:
         self._base = _rows.base_of(self._held.key)
         self._salt = _rows.salt_of(self._held.run_id)
+
+    @property
+    def held(self) -> Held:
+        """What the writer knows of the run."""
+        return self._held
 
     @property
     def run_id(self) -> str:

@@ -21,10 +21,13 @@ from marsys.storage._database import Database, Fault, explained
 from marsys.storage._lease import Holder, myself
 from marsys.storage._log import SQLiteLog
 from marsys.storage._reader import Reader, alive_tokens, key_of
+from marsys.storage._transactions import Transactions
 from marsys.storage._transfer import insert_run, write_run
-from marsys.storage._writer import Held, Writer
+from marsys.storage._waiter import Held
+from marsys.storage._writer import Writer
 from marsys_core.errors import LifecycleError, RunHeld, StoreError
-from marsys_core.protocols.store import Entry, Recalled, RunInfo, StoreReport
+from marsys_core.protocols.store import Entry, Recalled, RunInfo, RunLog, StoreReport
+from marsys_core.protocols.transactions import Done, Statement
 from marsys_core.transfer import Run, began_in, of_run, read_file, write_file
 
 __all__ = ["SQLiteStore"]
@@ -83,6 +86,7 @@ class SQLiteStore:
     _here: Holder = attrs.field(factory=myself, init=False)
     _writer: Writer | None = attrs.field(default=None, init=False)
     _reader: Reader | None = attrs.field(default=None, init=False)
+    _transactions: Transactions | None = attrs.field(default=None, init=False)
     _logs: weakref.WeakSet[SQLiteLog] = attrs.field(factory=weakref.WeakSet, init=False)
     _state: str = attrs.field(default="not open", init=False)
 
@@ -304,6 +308,25 @@ class SQLiteStore:
         """Read everything and say what is not as it was written."""
         reader = self._reading()
         return await reader.ask(checked, reader)
+
+    # -- rows of the application -----------------------------------------------------------------------------
+
+    async def attempt(self, statements: Sequence[Statement]) -> Sequence[Done]:
+        """Carry out statements on the application's own tables, undo them, and return what each came to."""
+        return await self._transacting().attempt(statements)
+
+    async def conclude(
+        self, log: RunLog, statements: Sequence[Statement], seen: Sequence[Done], record: Callable[[], None]
+    ) -> bool:
+        """Carry out statements together with what `record` appends to `log`, if they come to what was seen."""
+        assert isinstance(log, SQLiteLog)  # of a run that is held here
+        return await self._transacting().conclude(log.held, statements, seen, record)
+
+    def _transacting(self) -> Transactions:
+        writer, reader = self._open(), self._reading()
+        if self._transactions is None:
+            self._transactions = Transactions(writer=writer, reader=reader)
+        return self._transactions
 
     # -- removing, moving ------------------------------------------------------------------------------------
 

@@ -26,9 +26,11 @@ import trio
 from marsys.storage import _rows
 from marsys.storage._database import Database, explained
 from marsys.storage._said import Addition, remember
-from marsys_core.errors import LifecycleError, RunHeld, StoreError
+from marsys.storage._statements import Bundle
+from marsys.storage._waiter import Held, Waiter
+from marsys_core.errors import LifecycleError, RunHeld, StoreError, ToolError
 
-__all__ = ["Held", "Writer"]
+__all__ = ["Writer"]
 
 _QUICK_SECONDS = 0.0002
 _QUICK_ITEMS = 64
@@ -40,46 +42,8 @@ _PAGES_IN_THE_LOG = 1_000
 _HEARTBEAT_SECONDS = 5.0
 
 
-@attrs.define(eq=False)
-class Held:
-    """What the writer knows of a run that is held here: its key in the tables, and whether it was lost."""
-
-    run_id: str
-    key: int
-    lost: RunHeld | None = None
-
-
-@attrs.define(eq=False)
-class _Waiter:
-    """A task that waits for a transaction; with `call`, for what that does inside it."""
-
-    held: Held | None = None
-    call: Callable[[sqlite3.Connection], Any] | None = None
-    task: trio.lowlevel.Task | None = None
-    done: bool = False
-    value: Any = None
-    error: BaseException | None = None
-    # Whoever takes the one item out decides: the writer, that it is carried out, or the task, that it is not.
-    # Both may try at the same moment in two threads; taking from a list is atomic.
-    _turn: list[None] = attrs.field(factory=lambda: [None])
-
-    def claim(self) -> bool:
-        """Return True for the first who asks."""
-        try:
-            self._turn.pop()
-        except IndexError:
-            return False
-        return True
-
-    def result(self) -> Any:
-        """Return what came out, or raise it."""
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
 _Item = tuple[Held | None, Any]
-"""A run and its row, its blob, its changes or what it adds to a session; or None and a waiter with its call."""
+"""A run and its row, its blob, its changes, what it adds to a session or what a call of it writes; or None and a waiter."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -99,7 +63,7 @@ class Writer:
     inline: bool = True
     _queue: deque[_Item] = attrs.field(factory=deque, init=False)
     _bytes: int = attrs.field(default=0, init=False)
-    _waiting: deque[_Waiter] = attrs.field(factory=deque, init=False)
+    _waiting: deque[Waiter] = attrs.field(factory=deque, init=False)
     _failed: list[_Item] = attrs.field(factory=list, init=False)  # not written yet, and older than the queue
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)  # of the connection and `_failed`
     _bell: SimpleQueue[bool] = attrs.field(factory=SimpleQueue, init=False)
@@ -138,7 +102,7 @@ class Writer:
     async def commit(self, held: Held) -> None:
         """Wait until all that was queued before is committed."""
         await self._checkpoint_if_open()
-        waiter = _Waiter(held)
+        waiter = Waiter(held)
         self._waiting.append(waiter)
         await self._wait(waiter, quick=True)
 
@@ -152,19 +116,20 @@ class Writer:
             quick: Whether it is short enough for the loop's thread.
         """
         await self._checkpoint_if_open()
-        waiter = _Waiter(call=function)
+        waiter = Waiter(call=function)
         self._queue.append((None, waiter))
         self._slow = self._slow or not quick
         return await self._wait(waiter, quick=quick)
 
-    async def alone(self, function: Callable[[], Any]) -> Any:
+    async def alone(self, function: Callable[[], Any], limiter: trio.CapacityLimiter | None = None) -> Any:
         """Run `function` on the writer's connection in another thread, outside of any transaction."""
 
         def locked() -> Any:
             with self._lock:
                 return function()
 
-        return await trio.to_thread.run_sync(locked)
+        await self._checkpoint_if_open()
+        return await trio.to_thread.run_sync(locked, limiter=limiter)
 
     async def close(self) -> list[str]:
         """Write what is queued, end the thread and the connection; return what could not be written."""
@@ -190,7 +155,7 @@ class Writer:
             msg = f"the store of {str(self.database.path)!r} is closed"
             raise LifecycleError(msg)
 
-    async def _wait(self, waiter: _Waiter, *, quick: bool) -> Any:
+    async def _wait(self, waiter: Waiter, *, quick: bool) -> Any:
         if not quick or not self.inline:
             self._ring()
         elif self._patience > 0:
@@ -209,7 +174,7 @@ class Writer:
             await self._parked(waiter)
         return waiter.result()
 
-    async def _parked(self, waiter: _Waiter) -> None:
+    async def _parked(self, waiter: Waiter) -> None:
         def abort(_raise_cancel: Any) -> trio.lowlevel.Abort:
             if not waiter.claim():
                 return trio.lowlevel.Abort.FAILED  # it is being carried out; that is soon over
@@ -245,18 +210,67 @@ class Writer:
         return True
 
     @staticmethod
-    def _resume(finished: list[_Waiter]) -> None:
+    def _resume(finished: list[Waiter]) -> None:
         for waiter in finished:
             waiter.done = True
             if waiter.task is not None:
                 trio.lowlevel.reschedule(waiter.task)
 
+    # -- from another thread, under the lock -----------------------------------------------------------------
+
+    def conclude(self, held: Held, bundle: Bundle, record: Callable[[], None]) -> bool:
+        """Carry out `bundle`, and what `record` queues on the loop, in one transaction; False where it does not hold.
+
+        Called in a thread of Trio's that is not cancelled. Invariant: what `record` has queued is in no transaction
+        without the bundle, which stays queued before it where it could not be written.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        database = self.database
+        try:
+            database.begin(wait=True)
+            self._look_for_lost({held})
+            holds = held.lost is None and bundle.carry_out(database)
+        except ToolError:
+            holds = False
+        except Exception as error:
+            database.rollback()
+            if isinstance(error, StoreError):
+                raise
+            raise explained(error, database.path, "write") from error
+        if not holds:
+            database.rollback()
+            if held.lost is not None:
+                raise held.lost
+            return False
+        try:
+            trio.from_thread.run_sync(record)
+        except BaseException as error:
+            database.rollback()
+            # Nobody knows what of it is queued; all of it would be an outcome without its effect.
+            held.lost = StoreError(f"run {held.run_id!r} could not record an outcome", str(database.path))
+            held.lost.__cause__ = error
+            raise
+        waiter = Waiter(held)
+        self._waiting.append(waiter)
+        self._pages += bundle.pages
+        bundle.done = True
+        self._failed.insert(0, (held, bundle))
+        finished = self._transact(wait=True, begun=True) or []
+        self._tell([each for each in finished if each is not waiter])
+        waiter.result()
+        return True
+
     # -- from either thread, under the lock ------------------------------------------------------------------
 
-    def _transact(self, *, wait: bool) -> list[_Waiter] | None:
-        """Write all that is queued; return who waited for it, or None where others write and `wait` is False."""
+    def _transact(self, *, wait: bool, begun: bool = False) -> list[Waiter] | None:
+        """Write all that is queued; return who waited for it, or None where others write and `wait` is False.
+
+        `begun` says that a transaction is open, with something in it already.
+        """
         database = self.database
-        waiters: list[_Waiter] = []
+        waiters: list[Waiter] = []
         if not self._queue and not self._failed:
             # Who waits is taken first and the queue looked at again: what one of them waits for may just have
             # come. Where it is still empty, all of that was written before.
@@ -264,9 +278,9 @@ class Writer:
             if not self._queue:
                 return _told_of_losses(waiters)
         items: list[_Item] = self._failed
-        calls: list[_Waiter] = []
+        calls: list[Waiter] = []
         try:
-            if not database.begin(wait=wait):
+            if not begun and not database.begin(wait=wait):
                 return None
             waiters.extend(_claimed(self._waiting))
             self._take(items)
@@ -293,18 +307,20 @@ class Writer:
         self._bytes = 0
 
     def _gave_up(
-        self, items: list[_Item], waiters: list[_Waiter], calls: list[_Waiter], error: StoreError
-    ) -> list[_Waiter]:
+        self, items: list[_Item], waiters: list[Waiter], calls: list[Waiter], error: StoreError
+    ) -> list[Waiter]:
         """Keep what runs have queued for the next time, and tell everybody who waits."""
         for held, item in items:
-            if held is None and isinstance(item, _Waiter) and item.claim():
+            if held is None and isinstance(item, Waiter) and item.claim():
                 calls.append(item)
+            elif isinstance(item, Bundle):
+                item.done = False
         self._failed = [item for item in items if item[0] is not None]
         for waiter in (*waiters, *calls):
             waiter.error = error
         return waiters + calls
 
-    def _write(self, items: list[_Item], calls: list[_Waiter]) -> None:
+    def _write(self, items: list[_Item], calls: list[Waiter]) -> None:
         connection = self.database.connection
         version: int = connection.execute("PRAGMA data_version").fetchone()[0]
         if version != self._seen_version:
@@ -326,6 +342,8 @@ class Writer:
                 updates.setdefault(held, {}).update(item)
             elif type(item) is Addition:
                 self._remember(item)
+            elif type(item) is Bundle:
+                item.carry_out_again(self.database, held)
             else:
                 self._keep(held.key, *item)
         self._insert(rows)
@@ -360,7 +378,7 @@ class Writer:
             self.database.fault("said")
         remember(self.database.connection, added, self.clock())
 
-    def _carry_out(self, waiter: _Waiter, calls: list[_Waiter]) -> None:
+    def _carry_out(self, waiter: Waiter, calls: list[Waiter]) -> None:
         assert waiter.call is not None
         if not waiter.claim():
             return
@@ -425,7 +443,7 @@ class Writer:
             except (sqlite3.Error, OSError, StoreError):
                 self.database.rollback()  # the next write tells what is wrong, to somebody who can act on it
 
-    def _tell(self, finished: list[_Waiter]) -> None:
+    def _tell(self, finished: list[Waiter]) -> None:
         if not finished or self._token is None:
             return
         try:
@@ -469,13 +487,13 @@ def keep_blob(connection: sqlite3.Connection, key: int, sha256: str, data: bytes
     connection.execute("INSERT OR IGNORE INTO blob_refs (run, blob) VALUES (?, ?)", (key, blob))
 
 
-def _told_of_losses(waiters: list[_Waiter]) -> list[_Waiter]:
+def _told_of_losses(waiters: list[Waiter]) -> list[Waiter]:
     for waiter in waiters:
         waiter.error = waiter.held.lost if waiter.held is not None else None
     return waiters
 
 
-def _claimed(waiting: deque[_Waiter]) -> Iterator[_Waiter]:
+def _claimed(waiting: deque[Waiter]) -> Iterator[Waiter]:
     while waiting:
         waiter = waiting.popleft()
         if waiter.claim():

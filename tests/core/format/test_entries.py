@@ -64,7 +64,7 @@ CARRIED = {
     "ToolUncertain": "node tool call_id error",
     "ToolFailed": "node tool call_id error duration writes",
     "ToolFinished": "node tool call_id result duration writes",
-    "ToolStarted": "node tool call_id arguments idempotent",
+    "ToolStarted": "node tool call_id arguments idempotent transactional",
     "UserAnswered": "request_id value source error",
     "UserAsked": "request_id node kind prompt options schema timeout default",
     "Warned": "message",

@@ -447,3 +447,62 @@ def test_what_cannot_be_shown_is_refused_as_anything_else_is() -> None:
         ToolError, match=r"^add: 'a' should be an integer, not <list whose repr raised ValueError>$"
     ):
         tool(add).bind({"a": [10**10000]})
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (
+            {"idempotent": True},
+            "transactional=True is done once anyway, and idempotent=True may be done twice: leave out one",
+        ),
+        (
+            {"verify": print},
+            "transactional=True leaves no outcome unknown, so there is nothing for verify to find out",
+        ),
+        (
+            {"isolation": "process"},
+            "transactional=True writes through the context, which isolation='process' has not",
+        ),
+    ],
+)
+def test_a_transactional_tool_has_no_other_way_to_be_called_again(given, why):
+    with pytest.raises(ConfigError) as caught:
+        tool(add, transactional=True, **given)
+    assert why in caught.value.problems
+
+
+def test_transactional_is_true_or_false():
+    with pytest.raises(ConfigError, match="transactional should be True or False, not 'yes'"):
+        tool(add, transactional="yes")
+
+
+def test_a_transactional_tool_has_a_parameter_for_the_context():
+    made = tool(add, transactional=True)
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"^tool 'add' is transactional=True, and has no parameter for the ToolContext, whose `transaction` "
+            r"it would write through; add one: context: ToolContext$"
+        ),
+    ):
+        _ = made.spec
+
+
+def test_a_class_based_tool_may_be_transactional():
+    class Ledger:
+        spec = ToolSpec("enter", "Enters a line.", {"type": "object"})
+        transactional = True
+        idempotent = False
+
+        async def call(self, arguments, context):
+            return "done"
+
+    class Both(Ledger):
+        idempotent = True
+
+    assert as_tool(Ledger()).transactional
+    with pytest.raises(
+        ConfigError, match="cannot be made a tool:\n  - transactional=True is done once anyway"
+    ):
+        as_tool(Both())

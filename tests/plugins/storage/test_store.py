@@ -278,7 +278,7 @@ def test_what_is_queued_just_when_the_thread_looks_is_written_before_its_commit_
     async def main(store):
         log = await store.create(RunInfo(run_id="r"))
         writer = store._open()
-        waiter = _writer._Waiter(log._held)
+        waiter = _writer.Waiter(log._held)
 
         class LookedAt(deque):
             """A queue to which the loop adds something right after the thread has found it empty."""
