@@ -376,7 +376,9 @@ async def call_tool(
         elif tool.transactional:
             from marsys_core.engine.transactions import transacted
 
-            return await transacted(call, _perform, end, started)
+            result = await transacted(call, _perform, end, started)
+            step.settle()
+            return result
         else:
             if run.durable is not None and not tool.idempotent:
                 await run.durable.keep()
@@ -385,6 +387,7 @@ async def call_tool(
         result = run.plain(result)
     except BaseException as error:
         if call is not None and call.recorded:
+            step.settle()
             raise  # the call has ended well; that it could not be written is told as it is
         failure = undeclared_in_tool(error, tool) or error
         _tool_failed(step, tool, call_id, end, failure, trio.current_time() - started, _writes(call))

@@ -817,3 +817,30 @@ def test_a_fork_shares_what_was_written(tmp_path):
 
 def test_an_sqlite_store_says_that_it_writes_in_transactions(tmp_path):
     assert isinstance(SQLiteStore(tmp_path / "runs.db"), TransactionalStore)
+
+
+def test_a_run_waits_for_people_once_a_call_beside_the_question_has_written(tmp_path):
+    @tool(approval=True)
+    async def ship(item: str) -> str:
+        return f"shipped {item}"
+
+    calls = [call("ship", "c1", item="tea"), call("place", "c2", item="tea")]
+    agent = clerk(ship, place, calls=calls)
+
+    result, _ = worked(tmp_path / "runs.db", agent)
+
+    assert result.status == "waiting"
+    assert rows(tmp_path / "runs.db") == [("tea",)]
+
+    async def main():
+        async with (
+            SQLiteStore(tmp_path / "runs.db") as store,
+            Orchestra(plugins=BARE, storage=store) as orchestra,
+        ):
+            asked = result.questions[0]
+            return await orchestra.answer(
+                asked.run_id, asked.request_id, "approve", agents=[agent], execution_config=QUIET
+            )
+
+    assert trio.run(main).final_response == "done"
+    assert rows(tmp_path / "runs.db") == [("tea",)]
