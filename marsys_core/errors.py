@@ -58,6 +58,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from marsys_core.messages import Usage
     from marsys_core.results import RunResult
 
 __all__ = [
@@ -563,10 +564,17 @@ class ModelError(MarsysError):
     """A model call that went wrong, classified.
 
     Args:
-        message: The provider's own words, kept.
+        message: What went wrong, with the provider's own words.
         kind: What it was.
         retryable: Whether the same request may go well later; by default it follows from `kind`.
         retry_after: Seconds that the provider asked to wait, or None.
+        provider: Who said so.
+        status: The status of the HTTP response, or None.
+        code: The provider's code for the error.
+        type: The provider's type of error.
+        said: The provider's message, word for word.
+        request_id: What the provider calls the request, for its support.
+        usage: What the call cost all the same, a `Usage`, where the provider said so.
     """
 
     def __init__(
@@ -576,11 +584,20 @@ class ModelError(MarsysError):
         kind: ModelErrorKind = ModelErrorKind.MALFORMED,
         retryable: bool | None = None,
         retry_after: float | None = None,
+        provider: str = "",
+        status: int | None = None,
+        code: str = "",
+        type: str = "",
+        said: str = "",
+        request_id: str = "",
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.retryable = kind in _RETRYABLE if retryable is None else retryable
         self.retry_after = retry_after
+        self.provider, self.status, self.code, self.type = provider, status, code, type
+        self.said, self.request_id, self.usage = said, request_id, usage
         if self.retryable:
             self.error_class = ErrorClass.RECOVERABLE
         elif kind in _CRITICAL:

@@ -437,7 +437,10 @@ class ModelCalled(Event):
 
 @attrs.define(eq=False)
 class ModelReplied(Event):
-    """A model answered; `asked` tells its request from others of its step, in a run that is kept."""
+    """A model answered; `asked` tells its request from others of its step, in a run that is kept.
+
+    `answered_by`, `provider` and `response_id` are what the response says of its model, its provider and itself.
+    """
 
     node: str
     model: str
@@ -447,13 +450,18 @@ class ModelReplied(Event):
     usage: Usage
     duration: float
     asked: int = 0
+    raw_finish_reason: str = ""
+    answered_by: str = ""
+    provider: str = ""
+    response_id: str = ""
+    metadata: Any = None
 
 
 @attrs.define(eq=False)
 class ModelFailed(Event):
     """A model call went wrong; `retryable` says whether another attempt makes sense.
 
-    `usage` is what it counts for in a budget all the same.
+    `usage` is what it counts for in a budget all the same. `status`, `code` and `request_id` are the provider's.
     """
 
     node: str
@@ -463,6 +471,9 @@ class ModelFailed(Event):
     retryable: bool
     duration: float
     usage: Usage | None = None
+    status: int | None = None
+    code: str = ""
+    request_id: str = ""
 
 
 @attrs.define(eq=False)

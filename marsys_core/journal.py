@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from operator import is_not
 from typing import Any, Protocol
 
 import attrs
@@ -16,7 +17,7 @@ from marsys_core.events import Event
 from marsys_core.messages import Message, ToolCall
 from marsys_core.values import REF_BYTES, Converter, JoinInput, JoinItem, Ref, exceeds
 
-__all__ = ["Journal", "MemoryJournal", "pack", "pack_calls", "pack_message", "unpack"]
+__all__ = ["Journal", "MemoryJournal", "pack", "pack_calls", "pack_message", "unpack", "unpack_call"]
 
 
 class Journal(Protocol):
@@ -99,13 +100,30 @@ def pack_message(journal: Journal, message: Message) -> Message:
 
 
 def pack_calls(journal: Journal, calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
-    """Return `calls` as an event carries them, with arguments over 4 kB put away."""
-    packed: list[Any] = [pack(journal, call.arguments) for call in calls]
-    if not any(isinstance(arguments, Ref) for arguments in packed):
-        return calls
-    return tuple(
-        attrs.evolve(call, arguments=arguments) for call, arguments in zip(calls, packed, strict=True)
+    """Return `calls` as an event carries them, with arguments, and what is the provider's own, over 4 kB put away."""
+    return (
+        tuple(kept)
+        if any(map(is_not, kept := [_pack_call(journal, each) for each in calls], calls))
+        else calls
     )
+
+
+def _pack_call(journal: Journal, call: ToolCall) -> ToolCall:
+    arguments: Any = pack(journal, call.arguments)
+    native: Any = call.native
+    if native is not None:
+        native = pack(journal, native)
+    if not (isinstance(arguments, Ref) or isinstance(native, Ref)):
+        return call
+    return attrs.evolve(call, arguments=arguments, native=native)
+
+
+def unpack_call(journal: Journal, call: ToolCall) -> ToolCall:
+    """Return the call that `pack_calls` was given."""
+    arguments, native = call.arguments, call.native
+    if not (isinstance(arguments, Ref) or isinstance(native, Ref)):
+        return call
+    return attrs.evolve(call, arguments=unpack(journal, arguments), native=unpack(journal, native))
 
 
 def unpack(journal: Journal, value: Any) -> Any:

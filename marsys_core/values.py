@@ -16,7 +16,17 @@ from typing import Any, NamedTuple, overload
 import attrs
 
 from marsys_core.errors import ErrorClass, ValueRefused, class_of, told
-from marsys_core.messages import DataPart, Message, TextPart, ToolCall, shown
+from marsys_core.messages import (
+    DataPart,
+    Message,
+    NativePart,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    ToolCall,
+    shown,
+)
 
 __all__ = [
     "MAX_DEPTH",
@@ -193,7 +203,15 @@ def _atom_bytes(value: Any) -> int:
 
 
 _ATOMS = frozenset({str, int, float, bool, type(None)})
-_OWN = (Message, TextPart, DataPart, ToolCall, Failure, Detached, Ref)
+_PARTS = (TextPart, DataPart, ReasoningPart, RefusalPart, NativePart)
+_OWN = (Message, *_PARTS, ToolCall, Failure, Detached, Ref)
+_LATER = {
+    "native": (TextPart, DataPart, ReasoningPart, ToolCall),
+    "name": (DataPart,),
+    "after": (ToolCall,),
+    "provider": (Message,),
+}
+"""Fields that these classes had not always: at their default they are not written."""
 
 
 def _fields_of(value: Any) -> Mapping[str, Any] | None:
@@ -293,10 +311,8 @@ class _Walk:
             msg = f"the role of a Message is one of {', '.join(sorted(_ROLES))}, not {shown(value.role)}"
             raise self.refuse(msg)
         content, calls = value.content, value.tool_calls
-        if not isinstance(content, str) and not _all(content, TextPart | DataPart):
-            msg = (
-                f"the content of a Message is text or a tuple of TextPart and DataPart, not {shown(content)}"
-            )
+        if not isinstance(content, str) and not _all(content, _PARTS):
+            msg = f"the content of a Message is text or a tuple of parts (TextPart, DataPart), not {shown(content)}"
             raise self.refuse(msg)
         if not _all(calls, ToolCall):
             msg = f"the tool_calls of a Message are a tuple of ToolCall, not {shown(calls)}"
@@ -306,7 +322,7 @@ class _Walk:
             return value
         given = content if isinstance(content, str) else tuple(content)
         return Message(
-            value.role, given, tuple(calls), value.tool_call_id, value.name, is_error=value.is_error
+            value.role, given, tuple(calls), value.tool_call_id, value.name, value.is_error, value.provider
         )
 
     def known(self, value: Any, depth: int) -> Any:
@@ -441,8 +457,14 @@ class Converter:
             converter.register_structure_hook(
                 Failure, cattrs.gen.make_dict_structure_fn(Failure, converter, exception=live)
             )
+            for cls in (*_PARTS, ToolCall, Message):
+                later = {
+                    name: cattrs.override(omit_if_default=True) for name in _LATER if cls in _LATER[name]
+                }
+                write = cattrs.gen.make_dict_unstructure_fn(cls, converter, **later)  # type: ignore[arg-type]
+                converter.register_unstructure_hook(cls, write)
             converter.register_structure_hook(
-                str | tuple[TextPart | DataPart, ...], lambda data, _: self._structure_content(data)
+                str | tuple[Part, ...], lambda data, _: self._structure_content(data)
             )
             self._structurer = converter
         return self._structurer
@@ -450,5 +472,17 @@ class Converter:
     def _structure_content(self, data: Any) -> Any:
         if isinstance(data, str):
             return data
-        parts = [TextPart if set(part) == {"text"} else DataPart for part in data]
-        return tuple(self._structurer.structure(part, cls) for part, cls in zip(data, parts, strict=True))
+        return tuple(self._structurer.structure(part, _class_of_part(part)) for part in data)
+
+
+def _class_of_part(fields: Mapping[str, Any]) -> type:
+    """Which part has these fields; each has one that no other has."""
+    for own, cls in (
+        ("media_type", DataPart),
+        ("signature", ReasoningPart),
+        ("refusal", RefusalPart),
+        ("item", NativePart),
+    ):
+        if own in fields:
+            return cls
+    return TextPart

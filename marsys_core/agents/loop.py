@@ -11,12 +11,15 @@ from marsys_core.agents.instruction import told
 from marsys_core.agents.reserved import read_reserved
 from marsys_core.errors import LimitError
 from marsys_core.messages import Message, ToolCall
+from marsys_core.models import FinishReason
 
 if TYPE_CHECKING:
     from marsys_core.agents.agent import Agent
     from marsys_core.context import Context
 
 __all__ = ["work"]
+
+_PAUSED = FinishReason.PAUSED
 
 
 async def work(agent: Agent, prompt: Any, context: Context) -> Any:
@@ -48,7 +51,13 @@ async def work(agent: Agent, prompt: Any, context: Context) -> Any:
             output_schema=output_schema,
             sampling=agent.sampling,
         )
-        memory.add(Message("assistant", response.content, response.tool_calls, name=agent.name))
+        memory.add(
+            Message(
+                "assistant", response.content, response.tool_calls, "", agent.name, False, response.provider
+            )
+        )
+        if response.finish_reason is _PAUSED and not response.tool_calls:
+            continue
         if not response.tool_calls:
             action = read_action(response.text)
             if type(action) is not CallTools:

@@ -29,10 +29,11 @@ from marsys_core.errors import (
     ToolTimeout,
     UncertainOutcome,
     UnknownName,
+    ValueRefused,
 )
 from marsys_core.journal import pack, pack_calls
-from marsys_core.messages import Message, ToolCall, Usage
-from marsys_core.models import FinishReason, ModelRequest, ModelResponse
+from marsys_core.messages import Message, ToolCall, Usage, shown
+from marsys_core.models import FinishReason, ModelRequest, ModelResponse, unanswered
 from marsys_core.protocols.guard import GuardSubject
 from marsys_core.tools import Tool, render_result
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.state import CallState
     from marsys_core.engine.step import Step
     from marsys_core.engine.transactions import Work
+    from marsys_core.engine.turns import Turns
     from marsys_core.protocols.middleware import Layer
 
 __all__ = ["ModelCall", "StepCall", "ToolRun", "attempt_model", "call_model", "call_tool", "call_tools"]
@@ -149,7 +151,9 @@ async def attempt_model(
         _check_response(name, response)
     except Exception as error:
         failure = undeclared_in_model(error, model, name) or _as_model_error(error, name)
-        lost = None if hold is None else hold.lost(failure)
+        lost = getattr(failure, "usage", None)
+        if hold is not None:
+            lost = hold.lost(failure) if lost is None else hold.spent(lost)
         _model_failed(step, name, failure, trio.current_time() - started, lost)
         step.call_error = failure
         if failure is error:
@@ -173,7 +177,9 @@ async def attempt_model(
         e.ModelReplied(
             branch.id, branch.n, step.cause, step.node, name, content, calls,
             response.finish_reason._value_, response.usage if hold is None else usage, trio.current_time() - started,
-            0 if run.durable is None else asked(request),
+            0 if run.durable is None else asked(request), response.raw_finish_reason, response.model,
+            response.provider, response.id,
+            None if response.metadata is None else _kept(run, response.metadata),
         )
     )  # fmt: skip
     return response
@@ -208,6 +214,16 @@ def _check_response(name: str, given: object) -> None:
     if not _is_spent(given.usage):
         msg = f"model {name!r} returned a usage that nobody can have spent: {given.usage!r:.400}"
         raise ModelError(msg, kind=ModelErrorKind.MALFORMED)
+    if not calls and (unsaid := unanswered(name, given)) is not None:
+        raise unsaid
+
+
+def _kept(run: Turns, metadata: Any) -> Any:
+    """What is recorded of what else a provider said: as much of it as is plain."""
+    try:
+        return run.keep(metadata)
+    except ValueRefused:
+        return shown(metadata, 400)
 
 
 def _told_apart(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
@@ -251,9 +267,10 @@ def _model_failed(step: Step, name: str, error: MarsysError, duration: float, lo
         step.usage = lost if step.usage is None else step.usage + lost
     step.run.record(
         e.ModelFailed(
-            branch.id, branch.n, step.cause, step.node, name, str(error), kind, retryable, duration, lost
+            branch.id, branch.n, step.cause, step.node, name, str(error), kind, retryable, duration, lost,
+            getattr(error, "status", None), getattr(error, "code", ""), getattr(error, "request_id", ""),
         )
-    )
+    )  # fmt: skip
 
 
 async def call_tools(step: Step, calls: tuple[ToolCall, ...]) -> list[Message]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from marsys_core import events as e
-from marsys_core.journal import MemoryJournal, unpack
+from marsys_core.journal import MemoryJournal, unpack, unpack_call
 from marsys_core.messages import Message
 from marsys_core.values import render
 
@@ -148,9 +148,7 @@ class History:
 def _opened(journal: MemoryJournal, message: Message) -> Message:
     """Return `message` with what events only refer to."""
     content = message.content if type(message.content) is str else unpack(journal, message.content)
-    calls = tuple(
-        attrs.evolve(call, arguments=unpack(journal, call.arguments)) for call in message.tool_calls
-    )
+    calls = tuple(unpack_call(journal, call) for call in message.tool_calls)
     if isinstance(content, list):
         content = tuple(content)
     return attrs.evolve(message, content=content, tool_calls=calls)

@@ -8,7 +8,7 @@ import attrs
 
 from marsys_core import events as e
 from marsys_core.actions import AskUser, Invoke
-from marsys_core.journal import unpack
+from marsys_core.journal import unpack, unpack_call
 from marsys_core.memory import ConversationLog
 from marsys_core.messages import Message
 from marsys_core.values import Ref
@@ -63,10 +63,5 @@ def _whole(run: Turns, message: Message) -> Message:
     if isinstance(content, Ref):
         content = unpack(run.journal, content)
         content = content if isinstance(content, str) else tuple(content)
-    calls = tuple(
-        attrs.evolve(call, arguments=unpack(run.journal, call.arguments))
-        if isinstance(call.arguments, Ref)
-        else call
-        for call in message.tool_calls
-    )
+    calls = tuple(unpack_call(run.journal, call) for call in message.tool_calls)
     return attrs.evolve(message, content=content, tool_calls=calls)

@@ -11,7 +11,7 @@ import attrs
 from marsys_core import errors
 from marsys_core import events as e
 from marsys_core.errors import MarsysError, NondeterminismError, ToolError
-from marsys_core.journal import unpack
+from marsys_core.journal import unpack, unpack_call
 from marsys_core.messages import ToolCall, Usage
 from marsys_core.models import FinishReason, ModelRequest, ModelResponse
 from marsys_core.values import Ref
@@ -156,17 +156,16 @@ class Replay:
         if event is None:
             return None
         content = unpack(self.journal, event.content)
-        calls = tuple(
-            attrs.evolve(call, arguments=unpack(self.journal, call.arguments))
-            if isinstance(call, ToolCall) and isinstance(call.arguments, Ref)
-            else call
-            for call in event.tool_calls
-        )
         return ModelResponse(
             content=content if isinstance(content, str) else tuple(content),
-            tool_calls=calls,
+            tool_calls=tuple(unpack_call(self.journal, call) for call in event.tool_calls),
             finish_reason=FinishReason(event.finish_reason),
+            raw_finish_reason=event.raw_finish_reason,
             usage=event.usage or Usage(),
+            model=event.answered_by,
+            metadata=unpack(self.journal, event.metadata),
+            provider=event.provider,
+            id=event.response_id,
         )
 
     def _replied(self, request: ModelRequest) -> e.ModelReplied | None:

@@ -16,6 +16,7 @@ from marsys_core.format.fields import (
     WHOLE,
     Codec,
     each,
+    optional,
     read_int,
     read_number,
     row,
@@ -27,7 +28,17 @@ from marsys_core.format.records import Record
 from marsys_core.format.text import TAG
 from marsys_core.format.wrong import Wrong
 from marsys_core.frozen import freeze
-from marsys_core.messages import DataPart, Message, TextPart, ToolCall, Usage, shown
+from marsys_core.messages import (
+    DataPart,
+    Message,
+    NativePart,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    ToolCall,
+    Usage,
+    shown,
+)
 from marsys_core.values import Converter, Detached, Failure, JoinInput, Ref
 
 __all__ = [
@@ -190,11 +201,18 @@ def _read_content(data: Any, converter: Converter, room: int) -> Any:
 
 
 def _read_part(data: Any, converter: Converter, room: int) -> Any:
-    return _read_one(data, converter, room, TextPart, DataPart)
+    return _read_one(data, converter, room, *_PARTS)
 
 
 def _read_arguments(data: Any, converter: Converter, room: int) -> Any:
     return data if type(data) is str else _read_one(data, converter, room, Ref)
+
+
+def _read_put_away(data: Any, converter: Converter, room: int) -> Any:
+    found = read_value(data, converter, room)
+    if isinstance(found, Ref) or (type(found) is dict and all(type(key) is str for key in found)):
+        return found
+    raise Wrong("an object or a Ref", data)
 
 
 def _read_one(data: Any, converter: Converter, room: int, *kinds: type) -> Any:
@@ -253,7 +271,18 @@ _ARGUMENTS = Codec(
     lambda value, *given: value if type(value) is str else write_value(value, *given), _read_arguments
 )
 
-TOOL_CALL = Record(ToolCall, {"id": TEXT, "name": TEXT, "arguments": _ARGUMENTS}).codec
+_NATIVE = optional(OBJECT)
+_PUT_AWAY = optional(Codec(write_value, _read_put_away))
+_TOOL_CALL = {
+    "id": TEXT,
+    "name": TEXT,
+    "arguments": _ARGUMENTS,
+    "after": optional(WHOLE),
+    "native": _PUT_AWAY,
+}
+TOOL_CALL = Record(ToolCall, _TOOL_CALL).codec
+_REASONING = {"text": TEXT, "signature": TEXT, "redacted": FLAG, "native": _NATIVE}
+_DATA = {"media_type": TEXT, "data": TEXT, "url": TEXT, "name": TEXT, "native": _NATIVE}
 _MESSAGE = {
     "role": Codec(None, _read_role),
     "content": Codec(_write_content, _read_content),
@@ -261,6 +290,7 @@ _MESSAGE = {
     "tool_call_id": TEXT,
     "name": TEXT,
     "is_error": FLAG,
+    "provider": TEXT,
 }
 MESSAGE = Record(Message, _MESSAGE).codec
 USAGE = Record(Usage, {field.name: NUMBER for field in attrs.fields(Usage)}).codec
@@ -268,14 +298,18 @@ FAILURE_FIELDS = {"error": TEXT, "message": TEXT, "error_class": ERROR_CLASS}
 
 _RECORDS: dict[type, Record] = {
     Message: Record(Message, _MESSAGE, "Message"),
-    TextPart: Record(TextPart, {"text": TEXT}, "TextPart"),
-    DataPart: Record(DataPart, {"media_type": TEXT, "data": TEXT, "url": TEXT}, "DataPart"),
-    ToolCall: Record(ToolCall, {"id": TEXT, "name": TEXT, "arguments": _ARGUMENTS}, "ToolCall"),
+    TextPart: Record(TextPart, {"text": TEXT, "native": _NATIVE}, "TextPart"),
+    DataPart: Record(DataPart, _DATA, "DataPart"),
+    ReasoningPart: Record(ReasoningPart, _REASONING, "ReasoningPart"),
+    RefusalPart: Record(RefusalPart, {"refusal": TEXT}, "RefusalPart"),
+    NativePart: Record(NativePart, {"item": OBJECT}, "NativePart"),
+    ToolCall: Record(ToolCall, _TOOL_CALL, "ToolCall"),
     Ref: Record(Ref, {"sha256": TEXT, "size": WHOLE}, "Ref"),
     Failure: Record(Failure, FAILURE_FIELDS, "Failure"),
     Detached: Record(Detached, {"branches": several(TEXT)}, "Detached"),
     Usage: Record(Usage, {field.name: NUMBER for field in attrs.fields(Usage)}, "Usage"),
 }
+_PARTS = (TextPart, DataPart, ReasoningPart, RefusalPart, NativePart)
 _READERS: dict[str, Any] = {
     **{record.tag: record.read for record in _RECORDS.values()},
     "dict": _read_escaped,

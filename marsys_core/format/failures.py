@@ -15,6 +15,7 @@ from marsys_core.errors import ErrorClass, MarsysError, ModelErrorKind, Place, t
 from marsys_core.format.data import (
     ERROR_CLASS,
     FAILURE_FIELDS,
+    USAGE,
     lenient,
     read_value,
     write_value,
@@ -157,6 +158,8 @@ def _write_ours(
         data["error_class"] = error.error_class.value
     for name, codec in _fields_of(base).items():
         value = getattr(error, name, None)
+        if name in _ADDED and (value is None or value == ""):
+            continue
         try:
             written = value if codec.write is None else codec.write(value, converter, room)
             written = list(written) if type(written) is tuple else written  # as it will be read
@@ -299,8 +302,18 @@ _FIELDS: dict[str, dict[str, Codec]] = {
         "kind": Codec(lambda value, *_: value.value, _read_kind),
         "retryable": FLAG,
         "retry_after": optional(NUMBER),
+        "provider": TEXT,
+        "status": optional(WHOLE),
+        "code": TEXT,
+        "type": TEXT,
+        "said": TEXT,
+        "request_id": TEXT,
+        "usage": optional(USAGE),
     },
 }
+
+_ADDED = frozenset({"provider", "status", "code", "type", "said", "request_id", "usage"})
+"""Fields that errors had not always: at their default they are not written."""
 
 
 def _fields_of(base: type[Exception]) -> Mapping[str, Codec]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from marsys_core import events as e
 from marsys_core.actions import Finish, Invoke
 from marsys_core.agents import Agent, BaseAgent, FunctionAgent
-from marsys_core.journal import MemoryJournal, pack, pack_calls, pack_message, unpack
+from marsys_core.journal import MemoryJournal, pack, pack_calls, pack_message, unpack, unpack_call
 from marsys_core.messages import DataPart, Message, TextPart, ToolCall
 from marsys_core.models import ModelResponse
 from marsys_core.tools import tool
@@ -74,6 +74,18 @@ def test_a_message_is_packed_by_its_content_and_its_arguments() -> None:
     ]
     assert [packed[0], type(packed[1])] == ["{}", Ref]
     assert pack_calls(journal, calls[:1]) == calls[:1]
+
+
+def test_what_is_the_providers_own_of_a_call_is_put_away_where_it_is_large() -> None:
+    journal = MemoryJournal()
+    given = ToolCall("1", "t", "{}", after=0, native={"signature": BIG})
+    [packed] = pack_calls(journal, (given,))
+
+    assert isinstance(packed.native, Ref)
+    assert attrs.asdict(unpack_call(journal, packed)) == attrs.asdict(given)
+    small = ToolCall("1", "t", "{}", native={"signature": "s"})
+    assert pack_calls(journal, (small,))[0] is small
+    assert unpack_call(journal, small) is small
 
 
 # -- runs ----------------------------------------------------------------------------------------

@@ -1,13 +1,27 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marsys_core.messages import Conversation, DataPart, Message, TextPart, Usage, shown, text_of
+from marsys_core.messages import (
+    Conversation,
+    DataPart,
+    Message,
+    NativePart,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    Usage,
+    in_order,
+    shown,
+    text_of,
+)
 
 counts = st.integers(0, 10**9)
-usages = st.builds(Usage, counts, counts, counts, counts, counts)
+usages = st.builds(Usage, counts, counts, counts, counts, counts, cache_write_tokens=counts)
 
 
 @given(usages, usages, usages)
@@ -22,6 +36,43 @@ def test_the_text_of_a_message_leaves_other_parts_out() -> None:
     assert Message("user", (TextPart("a"), DataPart("image/png", "x"), TextPart("b"))).text == "ab"
     assert text_of("plain") == "plain"
     assert Message("user").text == ""
+
+
+def test_parts_and_calls_are_given_in_the_order_in_which_they_came() -> None:
+    first, search, text = ReasoningPart("hm"), NativePart({"type": "search"}), TextPart("so")
+    calls = (ToolCall("late", "f"), ToolCall("between", "f", after=1), ToolCall("end", "f", after=3))
+    said = Message("assistant", (first, search, text), calls)
+
+    assert list(in_order(said)) == [first, calls[1], search, text, calls[0], calls[2]]
+    assert list(in_order(Message("assistant", "", (calls[1],)))) == [calls[1]]
+    [given] = in_order(Message("assistant", "text"))
+    assert isinstance(given, TextPart)
+    assert given.text == "text"
+
+
+def test_a_call_may_come_before_a_text() -> None:
+    call = ToolCall("c", "f", after=0)
+    before, after = in_order(Message("assistant", "text", (call,)))
+
+    assert before is call
+    assert isinstance(after, TextPart)
+
+
+def test_a_file_is_a_part_by_value(tmp_path: Path) -> None:
+    picture = tmp_path / "dot.png"
+    picture.write_bytes(b"\x89PNG")
+
+    part = DataPart.of_file(picture)
+
+    assert (part.media_type, part.data, part.name) == ("image/png", "iVBORw==", "dot.png")
+    assert DataPart.of_file(picture, "image/x-own").media_type == "image/x-own"
+
+
+def test_a_file_whose_name_says_nothing_needs_a_media_type(tmp_path: Path) -> None:
+    (tmp_path / "dot").write_bytes(b"")
+
+    with pytest.raises(ValueError, match=r"^the name of 'dot' does not say what it is; give media_type="):
+        DataPart.of_file(tmp_path / "dot")
 
 
 def test_a_conversation_is_a_view_that_does_not_grow() -> None:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marsys_core.errors import CriticalError, ErrorClass, ValueRefused
-from marsys_core.messages import DataPart, Message, TextPart, ToolCall
+from marsys_core.messages import (
+    DataPart,
+    Message,
+    NativePart,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    ToolCall,
+)
 from marsys_core.values import (
     MAX_DEPTH,
     REF_BYTES,
@@ -29,8 +37,15 @@ text = st.text(max_size=8)
 atoms = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), text
 )
-parts = st.one_of(st.builds(TextPart, text), st.builds(DataPart, text, text, text))
-calls = st.builds(ToolCall, text, text, text)
+natives = st.none() | st.dictionaries(text, text | st.integers(), max_size=2)
+parts = st.one_of(
+    st.builds(TextPart, text, natives),
+    st.builds(DataPart, text, text, text, text, natives),
+    st.builds(ReasoningPart, text, text, st.booleans(), natives),
+    st.builds(RefusalPart, text),
+    st.builds(NativePart, st.dictionaries(text, text | st.lists(text, max_size=2), max_size=2)),
+)
+calls = st.builds(ToolCall, text, text, text, st.none() | st.integers(0, 3), natives)
 messages = st.builds(
     Message,
     role=st.sampled_from(["system", "user", "assistant", "tool"]),
@@ -39,6 +54,7 @@ messages = st.builds(
     tool_call_id=text,
     name=text,
     is_error=st.booleans(),
+    provider=text,
 )
 failures = st.builds(
     Failure, text, text, st.sampled_from(ErrorClass), st.one_of(st.none(), st.just(ValueError("live")))
@@ -348,7 +364,7 @@ def test_a_message_of_a_subclass_is_a_message() -> None:
 @pytest.mark.parametrize(
     ("message", "text"),
     [
-        (Message("user", 5), r"^the content of a Message is text or a tuple of TextPart and DataPart, not 5 @ \$$"),  # type: ignore[arg-type]
+        (Message("user", 5), r"^the content of a Message is text or a tuple of parts \(TextPart, DataPart\), not 5 @ \$$"),  # type: ignore[arg-type]
         (Message("user", ("a",)), r"^the content of a Message .*, not \('a',\) @ \$$"),  # type: ignore[arg-type]
         (Message("user", {"a": 1}), r"^the content of a Message .*, not \{'a': 1\} @ \$$"),  # type: ignore[arg-type]
         (Message("user", "", (5,)), r"^the tool_calls of a Message are a tuple of ToolCall, not \(5,\) @ \$$"),  # type: ignore[arg-type]

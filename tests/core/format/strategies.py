@@ -23,7 +23,16 @@ from marsys_core.actions import (
 from marsys_core.errors import ConvergenceError, ErrorClass, MarsysError, ModelError, ModelErrorKind, Place
 from marsys_core.events import Event
 from marsys_core.frozen import freeze
-from marsys_core.messages import DataPart, Message, TextPart, ToolCall, Usage
+from marsys_core.messages import (
+    DataPart,
+    Message,
+    NativePart,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    ToolCall,
+    Usage,
+)
 from marsys_core.topology import ConvergencePolicy
 from marsys_core.values import Converter, Detached, Failure, JoinInput, Ref, failure_of
 
@@ -64,9 +73,17 @@ floats = st.floats(allow_nan=False) | st.sampled_from([0.0, -0.0, float("inf"), 
 ids = st.tuples(names, whole)
 keys = texts | st.sampled_from(["$type", "items", "surrogates", "parts"])
 
-parts = st.builds(TextPart, texts) | st.builds(DataPart, texts, texts, texts)
 refs = st.builds(Ref, texts, whole)
-calls = st.builds(ToolCall, texts, names, texts | refs)
+items = st.dictionaries(keys, texts | whole | st.lists(texts, max_size=2), max_size=3)
+natives = st.none() | items
+parts = (
+    st.builds(TextPart, texts, natives)
+    | st.builds(DataPart, texts, texts, texts, texts, natives)
+    | st.builds(ReasoningPart, texts, texts, st.booleans(), natives)
+    | st.builds(RefusalPart, texts)
+    | st.builds(NativePart, items)
+)
+calls = st.builds(ToolCall, texts, names, texts | refs, st.none() | st.integers(0, 3), natives | refs)
 messages = st.builds(
     Message,
     st.sampled_from(["system", "user", "assistant", "tool"]),
@@ -75,14 +92,27 @@ messages = st.builds(
     texts,
     names,
     is_error=st.booleans(),
+    provider=names,
 )
-usages = st.builds(Usage, whole, whole, whole, whole, whole, floats)
+usages = st.builds(Usage, whole, whole, whole, whole, whole, floats, whole)
 atoms = st.none() | st.booleans() | whole | floats | texts
 
 
 def _exceptions(inner: Any) -> Any:
     own = st.builds(_ours, st.sampled_from(ERRORS), texts, st.none() | st.builds(Place, names, names, whole))
-    model = st.builds(ModelError, texts, kind=st.sampled_from(ModelErrorKind), retry_after=st.none() | floats)
+    model = st.builds(
+        ModelError,
+        texts,
+        kind=st.sampled_from(ModelErrorKind),
+        retry_after=st.none() | floats,
+        provider=names,
+        status=st.none() | st.integers(400, 599),
+        code=texts,
+        type=texts,
+        said=texts,
+        request_id=texts,
+        usage=st.none() | usages,
+    )
     foreign = st.builds(
         lambda cls, args: cls(*args),
         st.sampled_from([ValueError, KeyError, Odd, Grave, OSError, KeyboardInterrupt]),

@@ -38,8 +38,9 @@ CARRIED = {
     "JoinReopened": "fork calls first",
     "LimitReached": "limit value message",
     "ModelCalled": "node model messages tools attempt",
-    "ModelFailed": "node model error kind retryable duration usage",
-    "ModelReplied": "node model content tool_calls finish_reason usage duration asked",
+    "ModelFailed": "node model error kind retryable duration usage status code request_id",
+    "ModelReplied": "node model content tool_calls finish_reason usage duration asked"
+    " raw_finish_reason answered_by provider response_id metadata",
     "RuleDecided": "node rule point index verdict reason given value",
     "RunFinished": "success contributions steps error",
     "RunStarted": "session_id task fingerprint entries exits dispatch rules_version wall_time given format "
