@@ -5,6 +5,7 @@ A model is any object with `generate` (or `stream`) and a `name`. Its errors are
 need not know the provider.
 """
 
+from marsys_core.models.accumulator import Accumulator, collect, deltas_of
 from marsys_core.models.deltas import (
     CallClosed,
     CallDelta,
@@ -24,6 +25,7 @@ from marsys_core.models.request import Caching, ModelRequest, Reasoning, Samplin
 from marsys_core.models.response import FinishReason, ModelResponse, content_of, unanswered
 
 __all__ = [
+    "Accumulator",
     "Caching",
     "CallClosed",
     "CallDelta",
@@ -47,7 +49,9 @@ __all__ = [
     "ToolChoice",
     "ToolSpec",
     "UsageDelta",
+    "collect",
     "content_of",
+    "deltas_of",
     "unanswered",
     "usable_model",
 ]
