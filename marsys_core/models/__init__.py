@@ -20,6 +20,7 @@ from marsys_core.models.deltas import (
     TextDelta,
     UsageDelta,
 )
+from marsys_core.models.http import kind_of_status, wait_of
 from marsys_core.models.protocol import Capabilities, Model, StreamingModel, usable_model
 from marsys_core.models.request import Caching, ModelRequest, Reasoning, Sampling, ToolChoice, ToolSpec
 from marsys_core.models.response import FinishReason, ModelResponse, content_of, unanswered
@@ -52,6 +53,8 @@ __all__ = [
     "collect",
     "content_of",
     "deltas_of",
+    "kind_of_status",
     "unanswered",
     "usable_model",
+    "wait_of",
 ]
