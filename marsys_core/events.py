@@ -20,6 +20,7 @@ from marsys_core.messages import Message, Usage
 
 __all__ = [
     "KINDS",
+    "STREAMED",
     "BranchDelivered",
     "BranchEdited",
     "BranchForked",
@@ -36,6 +37,7 @@ __all__ = [
     "JoinReopened",
     "LimitReached",
     "ModelCalled",
+    "ModelDelta",
     "ModelFailed",
     "ModelReplied",
     "RuleDecided",
@@ -436,6 +438,21 @@ class ModelCalled(Event):
 
 
 @attrs.define(eq=False)
+class ModelDelta(Event):
+    """A piece of an answer, as it comes: told to whoever listens, and recorded nowhere.
+
+    `delta` is one of those of `marsys_core.models`. `cause` is the id of the `ModelCalled` of the attempt, `n` counts
+    the pieces of that attempt from 0, and `seq` is that of the event which is recorded next. An attempt that comes
+    to nothing ends in a `StreamAbandoned`: what it had said counts no more.
+    """
+
+    node: str
+    model: str
+    delta: Any
+    attempt: int = 1
+
+
+@attrs.define(eq=False)
 class ModelReplied(Event):
     """A model answered; `asked` tells its request from others of its step, in a run that is kept.
 
@@ -629,8 +646,12 @@ class StateMerged(Event):
 KINDS: dict[str, type[Event]] = {
     cls.__name__: cls
     for cls in list(globals().values())
-    if isinstance(cls, type) and issubclass(cls, Event) and cls is not Event
+    if isinstance(cls, type) and issubclass(cls, Event) and cls not in (Event, ModelDelta)
 }
+"""What can be in a journal, by name."""
+
+STREAMED: dict[str, type[Event]] = {"ModelDelta": ModelDelta}
+"""What is told to whoever listens, and recorded nowhere, by name."""
 
 
 def identity(event: Event) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from marsys_core.hosts.crossing import hosted
 from marsys_core.protocols.channel import refuse_elsewhere
 
 if TYPE_CHECKING:
+    from marsys_core.engine.deltas import Feed
     from marsys_core.engine.engine import Engine
     from marsys_core.engine.opening import Request
     from marsys_core.engine.run import RunShell
@@ -43,6 +45,7 @@ class Run:
         self._token: trio.lowlevel.TrioToken | None = None
         self._result: RunResult | None = None
         self._error: BaseException | None = None
+        self._feeds: list[Feed] = []
 
     def __repr__(self) -> str:
         return f"<Run {self.id!r} {self.status}>"
@@ -89,6 +92,8 @@ class Run:
 
     def _adopt(self, shell: RunShell) -> None:
         self._shell, self.id = shell, shell.run_id  # with resume=True it may be an earlier one
+        for feed in self._feeds:
+            shell.hear(feed)
         self._ready.set()
         if self._pausing is not None:
             self._pause(shell, self._pausing)
@@ -103,20 +108,40 @@ class Run:
         nothing = self._result is None and self._error is None  # it ended with its engine
         return "cancelled" if self._cancelled or nothing else "failed"
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """Yield the run's events from its first, and go on as they happen until it has ended."""
-        await _until(self._ready)
-        at = 0
-        while self._shell is not None:
-            events = self._shell.journal.events
-            while at < len(events):
-                yield events[at]
-                at += 1
-            if self._over.is_set():
-                return
-            if self._shell.news is None:
-                self._shell.news = trio.Event()
-            await _until(self._shell.news)
+    def events(self) -> AsyncGenerator[Event, None]:
+        """Yield the run's events from its first, and go on as they happen until it has ended.
+
+        Models that can are asked to answer in pieces meanwhile: from now on `ModelDelta` events are among the others,
+        which are not recorded.
+        """
+        feed: Feed = deque()
+        if not self._over.is_set():
+            self._feeds.append(feed)
+            if self._shell is not None:
+                self._shell.hear(feed)
+        return self._events(feed)
+
+    async def _events(self, feed: Feed) -> AsyncGenerator[Event, None]:
+        try:
+            await _until(self._ready)
+            at = 0
+            while (shell := self._shell) is not None:
+                events = shell.journal.events
+                while feed or at < len(events):
+                    if feed and feed[0].seq - shell.skipped <= at:
+                        yield feed.popleft()
+                    else:
+                        yield events[at]
+                        at += 1
+                if self._over.is_set():
+                    return
+                if shell.news is None:
+                    shell.news = trio.Event()
+                await _until(shell.news)
+        finally:
+            self._feeds = [each for each in self._feeds if each is not feed]
+            if self._shell is not None:
+                self._shell.unhear(feed)
 
     @property
     def questions(self) -> tuple[Question, ...]:

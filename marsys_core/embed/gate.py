@@ -227,8 +227,10 @@ class Gate:
             threads.total_tokens -= 1
 
     async def _work_watched(self, future: RunFuture[Any], events: SimpleQueue[Event | None]) -> None:
+        told = future._run.events()  # from before the run begins
+
         async def watch() -> None:
-            async for event in future._run.events():
+            async for event in told:
                 events.put(event)
 
         failure: BaseException | None = None

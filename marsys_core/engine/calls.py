@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import attrs
 import trio
 
 from marsys_core import events as e
+from marsys_core.engine.asking import ask, check_response
 from marsys_core.engine.budget import Hold, count_tools, within_budget
 from marsys_core.engine.people import approved
 from marsys_core.engine.processes import run_in_process
@@ -20,7 +20,6 @@ from marsys_core.engine.undeclared import undeclared_in_model, undeclared_in_too
 from marsys_core.errors import (
     AsyncioError,
     CriticalError,
-    ErrorClass,
     MarsysError,
     ModelError,
     ModelErrorKind,
@@ -33,7 +32,7 @@ from marsys_core.errors import (
 )
 from marsys_core.journal import pack, pack_calls
 from marsys_core.messages import Message, ToolCall, Usage, shown
-from marsys_core.models import FinishReason, ModelRequest, ModelResponse, unanswered
+from marsys_core.models import ModelRequest, ModelResponse
 from marsys_core.protocols.guard import GuardSubject
 from marsys_core.tools import Tool, render_result
 
@@ -138,17 +137,18 @@ async def attempt_model(
     if (tools or request.output_schema is not None) and (cannot := _unable(model, request)):
         msg = f"model {name!r} cannot {cannot}, and was asked to"
         raise ModelError(msg, kind=ModelErrorKind.BAD_REQUEST)
+    at = branch.n
     run.record(
-        e.ModelCalled(branch.id, branch.n, step.cause, step.node, name, len(request.messages), tools, attempt)
+        e.ModelCalled(branch.id, at, step.cause, step.node, name, len(request.messages), tools, attempt)
     )
     started = trio.current_time()
     try:
         limit = run.config.model_timeout
-        if limit is None:
+        if limit is None and run.deltas is None:
             response: ModelResponse = await model.generate(request)
         else:
-            response = await _generate_within(model, request, limit, started)
-        _check_response(name, response)
+            response = await ask(step, model, request, limit, (branch.id, at), attempt)
+        check_response(name, response)
     except Exception as error:
         failure = undeclared_in_model(error, model, name) or _as_model_error(error, name)
         lost = getattr(failure, "usage", None)
@@ -185,39 +185,6 @@ async def attempt_model(
     return response
 
 
-async def _generate_within(model: Any, request: ModelRequest, limit: float, started: float) -> ModelResponse:
-    request = attrs.evolve(request, deadline=started + limit)
-    with trio.move_on_after(limit):
-        response: ModelResponse = await model.generate(request)
-        return response
-    msg = f"model {model.name!r} took longer than model_timeout={limit:g} s"
-    error = ModelTimeout(msg, "model_timeout", limit)
-    error.error_class = ErrorClass.RECOVERABLE
-    raise error
-
-
-def _check_response(name: str, given: object) -> None:
-    if not isinstance(given, ModelResponse):
-        msg = f"model {name!r} returned {given!r:.200}, and not a ModelResponse"
-        raise ModelError(msg, kind=ModelErrorKind.MALFORMED)
-    content, calls = given.content, given.tool_calls
-    sound = (
-        (type(content) is str or isinstance(content, str | tuple))
-        and isinstance(calls, tuple)
-        and (not calls or all(isinstance(call, ToolCall) for call in calls))
-        and isinstance(given.finish_reason, FinishReason)
-        and isinstance(given.usage, Usage)
-    )
-    if not sound:
-        msg = f"model {name!r} returned a response with fields of other types than ModelResponse has: {given!r:.400}"
-        raise ModelError(msg, kind=ModelErrorKind.MALFORMED)
-    if not _is_spent(given.usage):
-        msg = f"model {name!r} returned a usage that nobody can have spent: {given.usage!r:.400}"
-        raise ModelError(msg, kind=ModelErrorKind.MALFORMED)
-    if not calls and (unsaid := unanswered(name, given)) is not None:
-        raise unsaid
-
-
 def _kept(run: Turns, metadata: Any) -> Any:
     """What is recorded of what else a provider said: as much of it as is plain."""
     try:
@@ -235,19 +202,6 @@ def _told_apart(calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
             id = f"{id or 'call'}-{number}"
         ids[id] = None
     return tuple(attrs.evolve(call, id=id) for call, id in zip(calls, ids, strict=True))
-
-
-def _is_spent(usage: Usage) -> bool:
-    """Whether it says what was spent in numbers from 0: less, or what is no number, would undo a budget."""
-    cost = usage.cost
-    return (
-        isinstance(usage.input_tokens, int)
-        and isinstance(usage.output_tokens, int)
-        and usage.input_tokens >= 0
-        and usage.output_tokens >= 0
-        and isinstance(cost, float | int)
-        and 0 <= cost < math.inf
-    )
 
 
 def _as_model_error(error: Exception, name: str) -> MarsysError:

@@ -18,7 +18,7 @@ from marsys_core.engine.prepared import Prepared, prepare
 from marsys_core.engine.rulebook import Laid, lay_rules
 from marsys_core.engine.sessions import Sessions
 from marsys_core.errors import ErrorClass, GuardRefused, MarsysError, PluginError
-from marsys_core.events import KINDS
+from marsys_core.events import KINDS, STREAMED
 from marsys_core.hosts.declared import uses_asyncio
 from marsys_core.models import usable_model
 from marsys_core.orchestrator import Judge, judged
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from marsys_core.protocols.store import Store
     from marsys_core.tools import Tool
 
-__all__ = ["EVENT_TYPES", "Engine"]
+__all__ = ["EVENT_TYPES", "STREAMED_TYPES", "Engine"]
 
 EVENT_TYPES = tuple(KINDS.values())
+STREAMED_TYPES = tuple(STREAMED.values())
 _KEPT = 1024  # agents that are made for one run and forgotten must not pile up here
 _NETWORK = (ConnectionError, TimeoutError, trio.BrokenResourceError, trio.TooSlowError)
 
@@ -104,7 +105,7 @@ class Engine:
                 opened[f"{type(sink).__name__}-{len(opened)}"] = sink
         opened = {name: usable_sink(sink, name) for name, sink in opened.items()}
         if opened:
-            self.sinks = bind_sinks(opened, EVENT_TYPES)
+            self.sinks = bind_sinks(opened, EVENT_TYPES, STREAMED_TYPES)
 
     def layers(self, config: ExecutionConfig) -> Layers:
         """Return what of the middleware stands round the calls of a run with these settings."""

@@ -12,7 +12,8 @@ import trio
 from marsys_core import events as e
 from marsys_core.actions import Action, Invoke
 from marsys_core.config import ExecutionConfig, StatusConfig
-from marsys_core.engine.engine import EVENT_TYPES
+from marsys_core.engine.deltas import Deltas, Feed
+from marsys_core.engine.engine import EVENT_TYPES, STREAMED_TYPES
 from marsys_core.errors import GuardRefused, ValueRefused
 from marsys_core.journal import MemoryJournal, pack, unpack
 from marsys_core.messages import shown
@@ -45,6 +46,7 @@ class Recorder:
         durable: Where its events go besides, so that they outlive this process.
         rest: When it comes to rest; only a run that is kept does.
         lives: When each process began to carry it out: in seconds since the run started, and the date.
+        deltas: Who hears the pieces of models' answers; None where nobody does.
     """
 
     engine: Engine
@@ -62,6 +64,7 @@ class Recorder:
     rest: Rest | None = None
     lives: list[tuple[float, float]] = attrs.field(factory=list)
     _here: tuple[float, float] | None = None
+    deltas: Deltas | None = None
     _random: random.Random | None = None
     _last: e.RunFinished | None = None
 
@@ -115,6 +118,19 @@ class Recorder:
         began, date = lives[-1]
         return date + time - began
 
+    def hear(self, feed: Feed) -> None:
+        """Put the pieces of answers that come from now on into `feed`."""
+        if self.deltas is None:
+            self.deltas = Deltas(self)
+        self.deltas.feeds.append(feed)
+
+    def unhear(self, feed: Feed) -> None:
+        """Put nothing more into `feed`."""
+        if self.deltas is not None:
+            self.deltas.feeds = [each for each in self.deltas.feeds if each is not feed]
+            if not self.deltas.feeds:
+                self.deltas = Deltas.of(self)
+
     def plain(self, value: Any) -> Any:
         """Return `value` as plain data, or raise `ValueRefused`."""
         return self.engine.converter.plain(value, self.config.max_value_bytes)
@@ -157,7 +173,8 @@ class Recorder:
     async def show(self, status: StatusConfig) -> None:
         """Let the console plugin, or whoever shows runs, listen to this one."""
         sink = await self.engine.status_sink(status)
-        self.sinks = (*self.sinks, bind_sinks({"status": sink}, EVENT_TYPES))
+        self.sinks = (*self.sinks, bind_sinks({"status": sink}, EVENT_TYPES, STREAMED_TYPES))
+        self.deltas = Deltas.of(self)
 
     async def check(self, subject: GuardSubject, branch: Branch | None = None) -> None:
         """Ask the guards about the task, or about a call made on `branch`; a refusal is recorded and raised.

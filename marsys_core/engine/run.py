@@ -17,6 +17,7 @@ from marsys_core import events as e
 from marsys_core.agents.registry import inside_run
 from marsys_core.engine.clocks import Clock
 from marsys_core.engine.deadlines import Deadlines
+from marsys_core.engine.deltas import Deltas
 from marsys_core.engine.people import People
 from marsys_core.engine.rulebook import Asked, Rulebook
 from marsys_core.engine.slots import Slots
@@ -89,6 +90,8 @@ class RunShell(Turns):
         if limit is not None:
             self.slots = Slots(limit)
         self._deadlines = Deadlines.of(self.config, self.limits)
+        if self.sinks:
+            self.deltas = Deltas.of(self)
 
     def _rulebook(self, points: Mapping[str, Asked]) -> Rulebook:
         return Rulebook(

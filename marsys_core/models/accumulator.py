@@ -253,7 +253,8 @@ def _cut(key: int, part: Part) -> Iterator[ModelDelta]:
     else:
         yield RefusalDelta(part.refusal, key)
         return
-    yield PartClosed(key, part.native)
+    if part.native is not None:
+        yield PartClosed(key, part.native)
 
 
 async def collect(deltas: AsyncIterator[ModelDelta]) -> ModelResponse:

@@ -20,8 +20,11 @@ _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 class EventSink(Protocol):
     """An object with any of these synchronous methods; it need not inherit from anything.
 
-    * ``on_event(event)`` hears every event.
+    * ``on_event(event)`` hears every event that is recorded.
     * ``on_<kind>(event)`` hears one kind, written in snake case: ``on_step_finished``.
+
+    * ``on_model_delta(event)`` hears the pieces of answers as they come, which are not recorded; where a sink has
+      it, models that can are asked to answer in pieces.
 
     Where both are there, `on_event` is called first. The methods run between two steps of the engine:
     they must not block and they cannot wait; what takes long is handed to a task that the sink's
@@ -74,26 +77,33 @@ class Sinks:
                 del self._table[event_type]
 
 
-def bind_sinks(sinks: Mapping[str, object], event_types: Iterable[type]) -> Sinks:
+def bind_sinks(
+    sinks: Mapping[str, object], event_types: Iterable[type], streamed: Iterable[type] = ()
+) -> Sinks:
     """Look up every sink's methods once, so that telling them is a dictionary lookup.
 
     Args:
         sinks: The open sinks under the names of their providers.
-        event_types: Every type of event there is.
+        event_types: Every type of event there is that is recorded.
+        streamed: Those that are not, which only a sink hears that has the method of the kind.
 
     Raises:
         PluginError: A sink has a method for a kind of event that does not exist, or none at all.
     """
     kinds = {_method_name(event_type): event_type for event_type in event_types}
-    problems = [problem for name, sink in sinks.items() for problem in _problems(name, sink, kinds)]
+    passing = {_method_name(event_type): event_type for event_type in streamed}
+    problems = [
+        problem for name, sink in sinks.items() for problem in _problems(name, sink, {**kinds, **passing})
+    ]
     if problems:
         msg = "event sinks cannot be bound:"
         raise PluginError(msg, problems)
     table: _Table = {}
     for name, sink in sinks.items():
         listener = _Listener(name)
-        for method_name, event_type in kinds.items():
-            methods = (getattr(sink, each, None) for each in ("on_event", method_name))
+        for method_name, event_type in (*kinds.items(), *passing.items()):
+            wanted = ("on_event", method_name) if method_name in kinds else (method_name,)
+            methods = (getattr(sink, each, None) for each in wanted)
             found = tuple((listener, method) for method in methods if method is not None)
             if found:
                 table[event_type] = table.get(event_type, ()) + found

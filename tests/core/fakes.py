@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -14,7 +14,14 @@ from marsys_core.config import ExecutionConfig
 from marsys_core.errors import ModelError
 from marsys_core.events import Event, identity
 from marsys_core.messages import Message, ToolCall, Usage
-from marsys_core.models import Capabilities, FinishReason, ModelRequest, ModelResponse
+from marsys_core.models import (
+    Capabilities,
+    FinishReason,
+    ModelDelta,
+    ModelRequest,
+    ModelResponse,
+    deltas_of,
+)
 from marsys_core.orchestra import Orchestra
 from marsys_core.plugins.knobs import PluginSettings
 from marsys_core.results import RunResult
@@ -90,6 +97,34 @@ class FakeModel:
     def offered(self, index: int = -1) -> list[str]:
         """The names of the tools that were offered with the request at `index`."""
         return [spec.name for spec in self.requests[index].tools]
+
+
+class StreamingFake(FakeModel):
+    """The same, in pieces: each in `delay` seconds, with `open` streams at this moment.
+
+    An exception in a reply's place is raised as the stream begins, one in `breaks` after the first piece.
+    """
+
+    capabilities = Capabilities(output_schema=True, streaming=True)
+
+    def __init__(self, *args: Any, breaks: Iterable[BaseException | None] = (), **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.open = self.streams = 0
+        self._breaks = iter(list(breaks))
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelDelta]:
+        self.open += 1
+        self.streams += 1
+        try:
+            breaks, first = next(self._breaks, None), True
+            for delta in deltas_of(await self.generate(request)):
+                if breaks is not None and not first:
+                    raise breaks
+                first = False
+                yield delta
+                await trio.lowlevel.checkpoint() if self.delay is None else await trio.sleep(self.delay)
+        finally:
+            self.open -= 1
 
 
 def respond(reply: Reply) -> ModelResponse:

@@ -15,7 +15,16 @@ from marsys.search.passages import NO_SUBJECT, NO_TEXTS, NOTHING_FOUND, write_an
 from marsys.search.words import keywords, terms
 from marsys_core.errors import ModelError, ModelErrorKind
 from marsys_core.messages import ToolCall
-from marsys_core.models import Capabilities, FinishReason, ModelDelta, ModelRequest, ModelResponse, Sampling
+from marsys_core.models import (
+    Capabilities,
+    FinishReason,
+    ModelDelta,
+    ModelRequest,
+    ModelResponse,
+    Sampling,
+    TextDelta,
+    deltas_of,
+)
 
 __all__ = ["ExtractiveModel"]
 
@@ -77,11 +86,13 @@ class ExtractiveModel:
         Raises:
             ModelError: There is no question in it, or one without words.
         """
-        response = await self.generate(request)
-        for line in response.text.splitlines(keepends=True):
-            await trio.lowlevel.checkpoint()
-            yield ModelDelta(text=line)
-        yield ModelDelta(response=response)
+        for delta in deltas_of(await self.generate(request)):
+            if not isinstance(delta, TextDelta):
+                yield delta
+                continue
+            for line in delta.text.splitlines(keepends=True):
+                await trio.lowlevel.checkpoint()
+                yield TextDelta(line, delta.key)
 
     def _respond(self, request: ModelRequest) -> ModelResponse:
         situation = read_request(request)

@@ -12,7 +12,15 @@ import trio
 from marsys.models.tokens import count_input, usage_of
 from marsys_core.errors import ModelError, ModelErrorKind
 from marsys_core.messages import ToolCall, Usage
-from marsys_core.models import Capabilities, FinishReason, ModelDelta, ModelRequest, ModelResponse
+from marsys_core.models import (
+    Capabilities,
+    FinishReason,
+    ModelDelta,
+    ModelRequest,
+    ModelResponse,
+    TextDelta,
+    deltas_of,
+)
 
 __all__ = ["Reply", "ScriptedModel"]
 
@@ -103,10 +111,12 @@ class ScriptedModel:
             ModelError: No reply is left.
             BaseException: The script says so.
         """
-        response = await self.generate(request)
-        for word in filter(None, _WORDS.findall(response.text)):
-            yield ModelDelta(text=word)
-        yield ModelDelta(response=response)
+        for delta in deltas_of(await self.generate(request)):
+            if not isinstance(delta, TextDelta):
+                yield delta
+                continue
+            for word in filter(None, _WORDS.findall(delta.text)):
+                yield TextDelta(word, delta.key)
 
     def _next(self, request: ModelRequest) -> Reply:
         if self._function is not None:

@@ -22,7 +22,7 @@ from marsys_core.models import Capabilities, ModelRequest
 from marsys_core.protocols.rule import Block, Modify, RuleFacts, Stop
 from marsys_core.tools import tool
 from marsys_core.topology import ConvergencePolicy, Edge, Limits, Node, Topology
-from tests.core.fakes import FakeModel, Reply, bare, call, invoking
+from tests.core.fakes import FakeModel, Reply, StreamingFake, bare, call, invoking
 
 __all__ = ["CORPUS", "Books", "Workflow"]
 
@@ -161,6 +161,21 @@ def _(books: Books) -> Mapping[str, Any]:
         return EndConversation("enough") if len(prompt) > 10 else f"{prompt}, and"
 
     return {"S": None, "A": talk, "B": talk, "C": None, "D": None}
+
+
+@workflow("streamed answers", "A <-> [B, C]", auto_retry_on_error=True)
+def _(books: Books) -> Mapping[str, Any]:
+    class Visited(StreamingFake):
+        async def stream(self, request: ModelRequest) -> Any:
+            async with books.visit(), contextlib.aclosing(super().stream(request)) as deltas:
+                async for delta in deltas:
+                    yield delta
+
+    return {
+        "A": Agent("A", model=Visited([invoking("B", "C"), "a"])),
+        "B": Agent("B", model=Visited(["b"], delay=0.1)),
+        "C": Agent("C", model=Visited(["c"], delay=0.2)),
+    }
 
 
 @workflow("models in conversation", "M <-> A; A <~4> B")
