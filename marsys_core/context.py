@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.state import SharedState
     from marsys_core.memory import ConversationMemory
     from marsys_core.messages import Message, ToolCall
-    from marsys_core.models import Model, ModelResponse, Sampling, ToolSpec
+    from marsys_core.models import Caching, Model, ModelResponse, Reasoning, Sampling, ToolChoice, ToolSpec
     from marsys_core.orchestrator import Offer
     from marsys_core.tools import Tool
 
@@ -132,6 +132,11 @@ class Context(Protocol):
         tools: Sequence[Tool | ToolSpec] = (),
         output_schema: Mapping[str, Any] | None = None,
         sampling: Sampling | None = None,
+        tool_choice: ToolChoice | None = None,
+        parallel_tool_calls: bool | None = None,
+        reasoning: Reasoning | str | None = None,
+        caching: Caching | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> ModelResponse:
         """Ask a model, through the run's limits, middleware and journal.
 
@@ -140,9 +145,14 @@ class Context(Protocol):
             model: Another model than the agent's.
             system: The instruction.
             tools: What the model may call; calling them is up to the agent.
-            output_schema: A JSON Schema for the answer. `context.output_schema` is put into the instruction where
-                the model cannot be held to it; another one is then an error.
+            output_schema: A JSON Schema for the answer. `context.output_schema` is asked for by a tool or in the
+                instruction where the model cannot be held to it; another one is then an error.
             sampling: How to sample.
+            tool_choice: Whether it has to call a tool.
+            parallel_tool_calls: Whether one answer may call several tools.
+            reasoning: How much to think: an effort, such as ``"low"``, or a `Reasoning`.
+            caching: What to keep at the provider.
+            options: What only this provider knows, by its own names.
 
         Raises:
             ModelError: What went wrong at the model.

@@ -12,7 +12,7 @@ from marsys_core.tools import Tool
 
 if TYPE_CHECKING:
     from marsys_core.context import Context
-    from marsys_core.models import Model, Sampling
+    from marsys_core.models import Model, Reasoning, Sampling
 
 __all__ = ["RESERVED", "Agent"]
 
@@ -36,6 +36,7 @@ class Agent(BaseAgent):
         goal: What it is to achieve; put after the instruction. It may have variables, too.
         tools: What it may call: tools, functions, or names of tools that plugins provide.
         sampling: How to sample.
+        reasoning: How much its model is to think: an effort, such as ``"low"``, or a `Reasoning`.
         output_schema: A JSON Schema for its answers: the model is held to it if it can be, or else told it, and
             asked again with what was wrong where an answer does not fit.
         memory: The name of a provider that chooses what of its conversation the model is shown.
@@ -67,6 +68,7 @@ class Agent(BaseAgent):
         goal: str = "",
         tools: Sequence[Tool | str | Any] = (),
         sampling: Sampling | None = None,
+        reasoning: Reasoning | str | None = None,
         output_schema: Mapping[str, Any] | None = None,
         memory: str | None = None,
         description: str = "",
@@ -92,6 +94,11 @@ class Agent(BaseAgent):
         self.instruction = instruction
         self.goal = goal
         self.sampling = sampling
+        self.reasoning: Reasoning | None = None
+        if reasoning is not None:
+            from marsys_core.models.request import Reasoning
+
+            self.reasoning = Reasoning.of(reasoning)
         for each in self.tools:
             if (each if isinstance(each, str) else each.name) in RESERVED:
                 msg = (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from marsys_core.actions import Action, AskUser, CallTools, Invoke, Malformed, read_action
 from marsys_core.agents.agent import RESERVED
 from marsys_core.agents.instruction import told
+from marsys_core.agents.parts import spoken
 from marsys_core.agents.reserved import read_reserved
 from marsys_core.errors import LimitError
 from marsys_core.messages import Message, ToolCall
@@ -50,6 +51,7 @@ async def work(agent: Agent, prompt: Any, context: Context) -> Any:
             tools=tools,
             output_schema=output_schema,
             sampling=agent.sampling,
+            reasoning=agent.reasoning,
         )
         memory.add(
             Message(
@@ -59,6 +61,8 @@ async def work(agent: Agent, prompt: Any, context: Context) -> Any:
         if response.finish_reason is _PAUSED and not response.tool_calls:
             continue
         if not response.tool_calls:
+            if type(response.content) is tuple and (shown := spoken(response.content)) is not None:
+                return shown
             action = read_action(response.text)
             if type(action) is not CallTools:
                 return action

@@ -8,7 +8,7 @@ from typing import Any
 from marsys_core.models import ToolSpec
 from marsys_core.shapes import Shape
 
-__all__ = ["instructed", "shaped_specs"]
+__all__ = ["as_parameters", "instructed", "shaped_specs"]
 
 _ANSWER_IN = {"return_result": "result", "finish": "answer"}
 
@@ -39,15 +39,37 @@ def shaped_specs(
     return made
 
 
-def _answering(spec: ToolSpec, field: str, answer: Mapping[str, Any]) -> ToolSpec:
+def as_parameters(field: str, schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the parameters of a tool that takes `schema`: itself where it is an object, else as the one `field`.
+
+    None where it cannot be put there.
+    """
+    if schema.get("type") == "object":
+        return schema
+    within = _within(field, schema)
+    return (
+        None
+        if within is None
+        else {"type": "object", **within, "required": [field], "additionalProperties": False}
+    )
+
+
+def _within(field: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what an object has for its one `field` to meet `schema`; None where that refers to its own root."""
     # What refers to the root of its own schema is another thing within the tool's; definitions are moved up.
-    if '"#"' in (text := _short(answer)) or '"#/' in text.replace('"#/$defs/', ""):
-        return ToolSpec(spec.name, f"{spec.description} It is JSON that meets: {text}", spec.parameters)
-    own = {key: value for key, value in answer.items() if key != "$defs"}
-    parameters = {**spec.parameters, "properties": {field: own}}
-    if "$defs" in answer:
-        parameters["$defs"] = answer["$defs"]
-    return ToolSpec(spec.name, spec.description, parameters)
+    if '"#"' in (text := _short(schema)) or '"#/' in text.replace('"#/$defs/', ""):
+        return None
+    own = {key: value for key, value in schema.items() if key != "$defs"}
+    defined = {"$defs": schema["$defs"]} if "$defs" in schema else {}
+    return {"properties": {field: own}, **defined}
+
+
+def _answering(spec: ToolSpec, field: str, answer: Mapping[str, Any]) -> ToolSpec:
+    within = _within(field, answer)
+    if within is None:
+        told = f"{spec.description} It is JSON that meets: {_short(answer)}"
+        return ToolSpec(spec.name, told, spec.parameters)
+    return ToolSpec(spec.name, spec.description, {**spec.parameters, **within})
 
 
 def _asking(spec: ToolSpec, takes: Mapping[str, Shape]) -> ToolSpec:

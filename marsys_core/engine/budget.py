@@ -120,7 +120,9 @@ class Hold:
         """Return `usage` with its cost by the model's prices, where the model did not report one."""
         if usage.cost:
             return usage
-        cost = _price(self.able, usage.input_tokens, usage.output_tokens)
+        cost = _price(
+            self.able, usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens
+        )
         return attrs.evolve(usage, cost=cost) if cost else usage
 
     def lost(self, error: MarsysError) -> Usage | None:
@@ -146,8 +148,15 @@ class Hold:
                     yield share, limit, False
 
 
-def _price(able: Capabilities, told: int, said: int) -> float:
-    return (told * (able.input_price or 0.0) + said * (able.output_price or 0.0)) / _MILLION
+def _price(able: Capabilities, told: int, said: int, cached: int = 0, written: int = 0) -> float:
+    """What so many tokens cost; of the input, some were read from the provider's cache, and some put there."""
+    each = able.input_price or 0.0
+    total = told * each + said * (able.output_price or 0.0)
+    if cached and able.cached_price is not None:
+        total += cached * (able.cached_price - each)
+    if written and able.cache_write_price is not None:
+        total += written * (able.cache_write_price - each)
+    return max(total, 0.0) / _MILLION
 
 
 @attrs.define(eq=False)

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from marsys_core import events as e
+from marsys_core.agents.parts import as_content
 from marsys_core.engine.asking import ask, check_response
 from marsys_core.engine.budget import Hold, count_tools, within_budget
 from marsys_core.engine.people import approved
@@ -118,6 +119,8 @@ def _unable(model: Any, request: ModelRequest) -> str:
         return ""
     if request.tools and not able.tools:
         return "call tools"
+    if request.tools and not able.tool_choice and request.tool_choice.mode in ("required", "tool"):
+        return "be made to call a tool"
     return (
         "be held to an output schema" if request.output_schema is not None and not able.output_schema else ""
     )
@@ -299,7 +302,8 @@ async def _result_message(step: Step, call: ToolCall, at: int | None = None) -> 
             raise  # no model can mend it
         told = str(error) if isinstance(error, MarsysError) else f"{type(error).__name__}: {error}"
         return Message("tool", told, tool_call_id=call.id, name=call.name, is_error=True)
-    return Message("tool", render_result(result), tool_call_id=call.id, name=call.name)
+    content = result if type(result) is str else as_content(result, render_result)
+    return Message("tool", content, tool_call_id=call.id, name=call.name)
 
 
 async def call_tool(

@@ -9,16 +9,27 @@ import attrs
 import trio
 
 from marsys_core.actions import Action, AskUser, Content, EndConversation, Finish, Invoke, Return
+from marsys_core.agents.parts import as_content
 from marsys_core.agents.reserved import reserved_specs
-from marsys_core.agents.shaping import instructed, shaped_specs
+from marsys_core.agents.shaping import shaped_specs
 from marsys_core.engine.budget import count_tools
 from marsys_core.engine.calls import ToolRun, attempt_model, call_model, call_tool, call_tools
 from marsys_core.engine.state import CallState, SharedState
+from marsys_core.engine.structured import answered_by_tool, held_by_other_means, holds_natively
 from marsys_core.errors import ConfigError, LifecycleError, UnknownName
 from marsys_core.events import EventId
 from marsys_core.memory import ConversationLog, ConversationMemory
 from marsys_core.messages import Message, ToolCall, Usage
-from marsys_core.models import ModelRequest, ModelResponse, Sampling, ToolSpec, usable_model
+from marsys_core.models import (
+    Caching,
+    ModelRequest,
+    ModelResponse,
+    Reasoning,
+    Sampling,
+    ToolChoice,
+    ToolSpec,
+    usable_model,
+)
 from marsys_core.orchestrator import Branch, Offer, offer, tally
 from marsys_core.tools import Tool
 from marsys_core.values import JoinInput, render
@@ -39,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["Step", "ToolPlace"]
 
 _SAMPLING = Sampling()
+_CHOICE = ToolChoice()
 
 
 @attrs.define(eq=False, repr=False)
@@ -229,7 +241,7 @@ class Step:
             from marsys_core.shapes.plain import plain_form
 
             prompt = plain_form(prompt)
-        return render(prompt)
+        return as_content(prompt, render)
 
     def _answer_to(self, start: int, stop: int) -> str:
         """What came back for the calls from `start` to `stop`."""
@@ -321,6 +333,11 @@ class Step:
         tools: Sequence[Tool | ToolSpec] = (),
         output_schema: Mapping[str, Any] | None = None,
         sampling: Sampling | None = None,
+        tool_choice: ToolChoice | None = None,
+        parallel_tool_calls: bool | None = None,
+        reasoning: Reasoning | str | None = None,
+        caching: Caching | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> ModelResponse:
         if self.over:
             self._check_open()
@@ -339,23 +356,33 @@ class Step:
             target = (
                 await self.run.engine.model(model) if named else usable_model(model, "generate(model=...)")
             )
-        if output_schema is not None and output_schema is self.output_schema and not _can_be_held(target):
-            system, output_schema = instructed(system, output_schema), None
         request = ModelRequest(
             messages=messages,  # type: ignore[arg-type]
             system=system,
             tools=_specs(tools),
             output_schema=output_schema,
             sampling=sampling or _SAMPLING,
+            tool_choice=tool_choice or _CHOICE,
+            parallel_tool_calls=parallel_tool_calls,
+            reasoning=None if reasoning is None else Reasoning.of(reasoning),
+            caching=caching,
+            options=options,
         )
+        own = output_schema is not None and output_schema is self.output_schema
+        if own and not holds_natively(target):
+            request = held_by_other_means(target, request)
         layer = self.run.layers.model_call
         self.busy += 1
         try:
             if layer is None:
-                return await attempt_model(self, target, request)
-            return await call_model(self, target, request, layer)
+                response = await attempt_model(self, target, request)
+            else:
+                response = await call_model(self, target, request, layer)
         finally:
             self.settle()
+        if own and response.tool_calls:
+            return answered_by_tool(response, request.tools, output_schema)  # type: ignore[arg-type]  # it is its own
+        return response
 
     def tool_specs(self) -> Sequence[ToolSpec]:
         return self.prepared.specs
@@ -445,11 +472,6 @@ class Step:
             default, schema = run.plain(action.default), run.plain(action.schema)
             return attrs.evolve(action, prompt=run.keep(action.prompt), default=default, schema=schema)
         return action
-
-
-def _can_be_held(model: Any) -> bool:
-    able = getattr(model, "capabilities", None)
-    return able is None or bool(able.output_schema)
 
 
 def _specs(tools: Sequence[Tool | ToolSpec]) -> Sequence[ToolSpec]:

@@ -162,6 +162,19 @@ def test_cost_is_reckoned_by_the_prices_a_model_declares() -> None:
     )
 
 
+def test_input_that_comes_from_the_cache_or_goes_there_has_its_own_price() -> None:
+    class Caches(FakeModel):
+        capabilities = Capabilities(
+            input_price=10, output_price=100, cached_price=1, cache_write_price=20, max_output_tokens=10
+        )
+
+    used = Usage(1_000_000, 10_000, cached_tokens=500_000, cache_write_tokens=100_000)
+    ran = run("x", "A", [Agent("A", model=Caches([ModelResponse(content="said", usage=used)]))], max_cost=100)
+
+    assert ran.result.usage is not None
+    assert ran.result.usage.cost == pytest.approx(0.4 * 10 + 0.5 * 1 + 0.1 * 20 + 1)
+
+
 def test_cost_that_a_model_reports_counts_as_it_is() -> None:
     model = Metered(cost=0.4, prices=(1, 1))
     ran = run("x", "A -> B -> C -> D", speakers(model, *"ABCD"), max_cost=1)
