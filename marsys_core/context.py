@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from marsys_core.engine.state import SharedState
     from marsys_core.memory import ConversationMemory
     from marsys_core.messages import Message, ToolCall
-    from marsys_core.models import Caching, Model, ModelResponse, Reasoning, Sampling, ToolChoice, ToolSpec
+    from marsys_core.models import (
+        Caching,
+        Model,
+        ModelConfig,
+        ModelResponse,
+        Reasoning,
+        Sampling,
+        ToolChoice,
+        ToolSpec,
+    )
     from marsys_core.orchestrator import Offer
     from marsys_core.tools import Tool
 
@@ -127,7 +136,7 @@ class Context(Protocol):
         self,
         messages: str | Sequence[Message] | None = None,
         *,
-        model: str | Model | None = None,
+        model: str | Model | ModelConfig | None = None,
         system: str = "",
         tools: Sequence[Tool | ToolSpec] = (),
         output_schema: Mapping[str, Any] | None = None,

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from marsys_core.protocols.middleware import Middleware
     from marsys_core.protocols.rule import RuleType
     from marsys_core.protocols.schema import SchemaChecker
+    from marsys_core.protocols.secret_source import SecretSource
     from marsys_core.protocols.store import Store
     from marsys_core.tools import Tool
     from marsys_core.topology import Pattern
@@ -57,6 +58,7 @@ __all__ = [
     "marsys_models",
     "marsys_rules",
     "marsys_schema_checkers",
+    "marsys_secrets",
     "marsys_tools",
     "marsys_topologies",
 ]
@@ -84,6 +86,31 @@ def marsys_models(settings: Any) -> Iterable[Provider[Model]]:  # type: ignore[e
             @hookimpl
             def marsys_models():
                 return [Provider("echo", open_echo, summary="Answers with the last message")]
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def marsys_secrets(settings: Any) -> Iterable[Provider[SecretSource]]:  # type: ignore[empty-body]
+    """Offer sources of secrets: files, keyrings, vaults that hold keys by their names.
+
+    Args:
+        settings: The plugin's own section of the configuration.
+
+    Each provider joins the table of secret sources under its name. They are opened when a key is looked for that
+    the environment has not, and asked in the order of their declaration.
+
+    Called once, when a composition is made.
+
+    If an implementation raises, its plugin is dropped with everything it declared, and its record says why.
+
+    Example:
+        ::
+
+            @hookimpl
+            def marsys_secrets():
+                return [Provider("vault", open_vault, settings=VaultSettings)]
 
     .. versionadded:: 0.1
     """

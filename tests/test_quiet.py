@@ -76,6 +76,7 @@ LAWS: dict[str, dict[str, set[str]]] = {
             "marsys_core.engine.processes",  # all of it, handed on to the process of an isolated tool
             "marsys_core.plugins.composition",
             "marsys_core.plugins.knobs",
+            "marsys_core.plugins.secrets",
             "marsys_core.tools._isolation",
         },
         "os.environb": set(),

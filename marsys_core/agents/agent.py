@@ -12,7 +12,7 @@ from marsys_core.tools import Tool
 
 if TYPE_CHECKING:
     from marsys_core.context import Context
-    from marsys_core.models import Model, Reasoning, Sampling
+    from marsys_core.models import Model, ModelConfig, Reasoning, Sampling
 
 __all__ = ["RESERVED", "Agent"]
 
@@ -29,7 +29,7 @@ class Agent(BaseAgent):
 
     Args:
         name: What topologies know it by.
-        model: A model, or the name of one that a plugin provides.
+        model: A model, its name (``"extractive"``, ``"provider:model"``) or a `ModelConfig`.
         instruction: What it is told to be and do: the system message. A text may have variables, ``{topic}``,
             which the run's ``variables=`` and ``context=`` fill; ``{{topic}}`` is the text ``{topic}``, and other
             braces are text. A function of the context, plain or async, returns the text as it is to be.
@@ -63,7 +63,7 @@ class Agent(BaseAgent):
         self,
         name: str | None = None,
         *,
-        model: str | Model | None = None,
+        model: str | Model | ModelConfig | None = None,
         instruction: str | Callable[[Context], Any] = "",
         goal: str = "",
         tools: Sequence[Tool | str | Any] = (),

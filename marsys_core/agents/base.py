@@ -12,7 +12,7 @@ from marsys_core.tools import Tool, as_tool
 
 if TYPE_CHECKING:
     from marsys_core.context import Context
-    from marsys_core.models import Model
+    from marsys_core.models import Model, ModelConfig
     from marsys_core.options import RunOptions
     from marsys_core.results import RunResult
 
@@ -28,7 +28,7 @@ class BaseAgent:
     runs at once. Constructing an agent registers it under its name.
 
     Args:
-        model: A model, or the name of one that a plugin provides; None for an agent that needs none.
+        model: A model, its name (``"extractive"``, ``"provider:model"``) or a `ModelConfig`; None for an agent that needs none.
         name: What topologies know it by; the class name by default.
         agent_name: The same as `name`.
         tools: What it may call: tools, functions, or names of tools that plugins provide.
@@ -64,7 +64,7 @@ class BaseAgent:
 
     def __init__(
         self,
-        model: str | Model | None = None,
+        model: str | Model | ModelConfig | None = None,
         *,
         name: str | None = None,
         agent_name: str | None = None,

@@ -14,13 +14,14 @@ from marsys_core.agents import BaseAgent
 from marsys_core.config import ExecutionConfig, StatusConfig
 from marsys_core.engine.conditions import judge_of
 from marsys_core.engine.listeners import usable_sink
+from marsys_core.engine.naming import model_of
 from marsys_core.engine.prepared import Prepared, prepare
 from marsys_core.engine.rulebook import Laid, lay_rules
 from marsys_core.engine.sessions import Sessions
 from marsys_core.errors import ErrorClass, GuardRefused, MarsysError, PluginError
 from marsys_core.events import KINDS, STREAMED
 from marsys_core.hosts.declared import uses_asyncio
-from marsys_core.models import usable_model
+from marsys_core.models import ModelConfig
 from marsys_core.orchestrator import Judge, judged
 from marsys_core.plugins import Composition, Services
 from marsys_core.plugins.providers import Provider
@@ -74,7 +75,7 @@ class Engine:
     guards: list[Guard] = attrs.field(factory=list)
     _layers: dict[tuple[bool, ...], Layers] = attrs.field(factory=dict)
     _prepared: dict[int, Prepared] = attrs.field(factory=dict)
-    _models: dict[str, Any] = attrs.field(factory=dict)
+    _models: dict[str | ModelConfig, Any] = attrs.field(factory=dict)
     _threads: trio.CapacityLimiter | None = None
     sessions: Sessions = attrs.field(factory=dict)
     keeps_sessions: bool = True
@@ -157,13 +158,11 @@ class Engine:
         """Return the open provider of that kind and name."""
         return await self.services.get(kind, name)
 
-    async def model(self, name: str) -> Any:
-        """Return the model that plugins provide under `name`, opened on first use and then held."""
-        model = self._models.get(name)
+    async def model(self, given: str | ModelConfig) -> Any:
+        """Return the model that `given` names, made on first use and then held; for equal names the same."""
+        model = self._models.get(given)
         if model is None:
-            model = await self.get("model", name)
-            whose = f"what model {name!r} {self.composition.origin_of('model', name)} opened to"
-            self._models[name] = usable_model(model, whose)
+            model = self._models.setdefault(given, await model_of(self, given))
         return model
 
     def on_asyncio(self, tool: Tool) -> Tool:

@@ -18,6 +18,7 @@ import attrs
 from marsys_core.agents import FunctionAgent
 from marsys_core.agents.pool import AgentPool
 from marsys_core.errors import ChangedRun, TopologyError
+from marsys_core.models import ModelConfig
 
 if TYPE_CHECKING:
     from marsys_core.config import ExecutionConfig
@@ -94,7 +95,9 @@ def _agent(prepared: Prepared) -> dict[str, Any]:
         made["instruction"] = _digest(system)
     if prepared.model is not None:
         given = prepared.given_model
-        made["model"] = given if isinstance(given, str) else getattr(prepared.model, "name", "")
+        made["model"] = (
+            str(given) if isinstance(given, str | ModelConfig) else getattr(prepared.model, "name", "")
+        )
     if prepared.tools:
         made["tools"] = {name: _tool(tool) for name, tool in sorted(prepared.tools.items())}
     return made

@@ -18,7 +18,7 @@ from marsys_core.engine.leases import Leases
 from marsys_core.errors import ConfigError, PluginError, UnknownName
 from marsys_core.hosts.declared import crossing, written_for
 from marsys_core.memory import Memory
-from marsys_core.models import ToolSpec, usable_model
+from marsys_core.models import ModelConfig, ToolSpec, usable_model
 from marsys_core.orchestrator import Traits
 from marsys_core.plugins.providers import Provider
 from marsys_core.tools import Tool, as_tool
@@ -103,7 +103,7 @@ async def _resolved(agent: BaseAgent, engine: Engine) -> Prepared:
             work, cast("Any", agent)
         )  # one await less for every resumption of a waiting model call
     model = agent.model
-    if isinstance(model, str):
+    if isinstance(model, str | ModelConfig):
         model = await engine.model(model)
     elif model is not None:
         model = usable_model(model, f"the model of agent {agent.name!r}")

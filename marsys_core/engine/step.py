@@ -22,6 +22,7 @@ from marsys_core.memory import ConversationLog, ConversationMemory
 from marsys_core.messages import Message, ToolCall, Usage
 from marsys_core.models import (
     Caching,
+    ModelConfig,
     ModelRequest,
     ModelResponse,
     Reasoning,
@@ -352,7 +353,7 @@ class Step:
             )
             raise ConfigError(msg)
         if model is not None:
-            named = type(model) is str
+            named = isinstance(model, str | ModelConfig)
             target = (
                 await self.run.engine.model(model) if named else usable_model(model, "generate(model=...)")
             )
@@ -368,6 +369,9 @@ class Step:
             caching=caching,
             options=options,
         )
+        defaults = getattr(target, "defaults", None)
+        if isinstance(defaults, ModelConfig):
+            request = defaults.fill(request)
         own = output_schema is not None and output_schema is self.output_schema
         if own and not holds_natively(target):
             request = held_by_other_means(target, request)

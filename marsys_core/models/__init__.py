@@ -6,6 +6,7 @@ need not know the provider.
 """
 
 from marsys_core.models.accumulator import Accumulator, collect, deltas_of
+from marsys_core.models.config import ConfiguredModel, ModelConfig, ModelSource
 from marsys_core.models.deltas import (
     CallClosed,
     CallDelta,
@@ -32,11 +33,14 @@ __all__ = [
     "CallDelta",
     "CallOpened",
     "Capabilities",
+    "ConfiguredModel",
     "FinishReason",
     "Model",
+    "ModelConfig",
     "ModelDelta",
     "ModelRequest",
     "ModelResponse",
+    "ModelSource",
     "PartAdded",
     "PartClosed",
     "Reasoning",

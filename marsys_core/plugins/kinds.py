@@ -68,6 +68,7 @@ _ALL = (
     Kind(name="journal", hook="marsys_journals", providers=True),
     Kind(name="channel", hook="marsys_channels", providers=True),
     Kind(name="guard", hook="marsys_guards", providers=True),
+    Kind(name="secret source", hook="marsys_secrets", providers=True),
     Kind(name="schema checker", hook="marsys_schema_checkers", providers=True),
     Kind(name="event sink", hook="marsys_event_sinks", providers=True),
     Kind(name="middleware", hook="marsys_middleware", plain=METHODS),

@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from marsys_core.hosts.declared import checked_library
+from marsys_core.plugins.secrets import Secrets
+from marsys_core.protocols.secret_source import SecretLookup
 
 __all__ = ["EngineInfo", "OpenContext", "Provider"]
 
@@ -41,10 +43,12 @@ class OpenContext:
     Args:
         engine: Who is opening.
         log: The plugin's own logger, ``marsys.<plugin>``.
+        secrets: Finds keys: in the environment, then in the secret sources of plugins.
     """
 
     engine: EngineInfo
     log: logging.Logger
+    secrets: SecretLookup = attrs.field(factory=Secrets)
 
 
 def _is_a_name(_provider: object, _attribute: object, name: Any) -> None:

@@ -27,6 +27,7 @@ from marsys_core.errors import LifecycleError, PluginError, PluginUnavailable
 from marsys_core.hosts.declared import adapted
 from marsys_core.logs import get_logger
 from marsys_core.plugins.providers import EngineInfo, OpenContext, Provider
+from marsys_core.plugins.secrets import Secrets
 
 if TYPE_CHECKING:
     from marsys_core.plugins.composition import Composition
@@ -224,7 +225,9 @@ class Services:
         service = _Service(kind=kind, provider=provider, plugin=plugin)
         settings = self.composition.settings_for(kind, provider.name)
         try:
-            made = provider.make(OpenContext(self._engine, get_logger(plugin)), settings)
+            made = provider.make(
+                OpenContext(self._engine, get_logger(plugin), self._secrets_for(kind)), settings
+            )
         except Exception as error:
             service.failure = error
             service.raise_failure()
@@ -252,12 +255,21 @@ class Services:
         if self._closed:
             raise LifecycleError(_CLOSED)
 
+    @property
+    def secrets(self) -> Secrets:
+        """What finds keys: in the environment, then in what plugins offer."""
+        return Secrets(self)
+
+    def _secrets_for(self, kind: str) -> Secrets:
+        # A source of secrets that needs a key itself can have it from the environment only.
+        return Secrets() if kind == "secret source" else self.secrets
+
     def _begin(self, kind: str, name: str) -> _Service:
         composition = self.composition
         settings = composition.settings_for(kind, name)
         plugin = composition.owner_of(kind, name)
         service = _Service(kind=kind, provider=composition.provider(kind, name), plugin=plugin)
-        context = OpenContext(self._engine, get_logger(plugin))
+        context = OpenContext(self._engine, get_logger(plugin), self._secrets_for(kind))
         self._services[kind, name] = service
         # The task gets the context in which the services were opened, not that of whoever asked first:
         # what is opened outlives them.

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     )
     from marsys_core.hosts.bridge import on_asyncio
     from marsys_core.hosts.declared import uses_asyncio
-    from marsys_core.messages import Message, ToolCall, Usage
-    from marsys_core.models import Capabilities, ModelRequest, ModelResponse, Sampling
+    from marsys_core.messages import DataPart, Message, ToolCall, Usage
+    from marsys_core.models import Capabilities, ModelConfig, ModelRequest, ModelResponse, Reasoning, Sampling
     from marsys_core.options import RunOptions
     from marsys_core.orchestra import Orchestra
     from marsys_core.orchestrator import Facts
@@ -85,8 +85,15 @@ _HOMES = {
     ),
     "marsys_core.hosts.bridge": ("on_asyncio",),
     "marsys_core.hosts.declared": ("uses_asyncio",),
-    "marsys_core.messages": ("Message", "ToolCall", "Usage"),
-    "marsys_core.models": ("Capabilities", "ModelRequest", "ModelResponse", "Sampling"),
+    "marsys_core.messages": ("DataPart", "Message", "ToolCall", "Usage"),
+    "marsys_core.models": (
+        "Capabilities",
+        "ModelConfig",
+        "ModelRequest",
+        "ModelResponse",
+        "Reasoning",
+        "Sampling",
+    ),
     "marsys_core.options": ("RunOptions",),
     "marsys_core.orchestra": ("Orchestra",),
     "marsys_core.run": ("Run",),
@@ -121,6 +128,7 @@ __all__ = [
     "ConvergenceError",
     "ConvergencePolicy",
     "CriticalError",
+    "DataPart",
     "Detached",
     "Edge",
     "EdgePattern",
@@ -140,6 +148,7 @@ __all__ = [
     "MarsysError",
     "MaxRetriesExceeded",
     "Message",
+    "ModelConfig",
     "ModelError",
     "ModelRequest",
     "ModelResponse",
@@ -150,6 +159,7 @@ __all__ = [
     "PluginSettings",
     "Question",
     "QueueChannel",
+    "Reasoning",
     "RecoverableError",
     "Registry",
     "RetryConfig",

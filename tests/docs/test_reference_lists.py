@@ -15,6 +15,7 @@ from marsys.cli import process, response, team, team_agents, team_pools, team_to
 from marsys.cli.group import marsys
 from marsys.cli.store import store
 from marsys.expressions.plugin import ExpressionSettings
+from marsys.keys.plugin import KeySettings
 from marsys.memory.plugin import WindowSettings
 from marsys.models.plugin import ExtractiveSettings, ScriptedSettings
 from marsys.people import QueueChannel
@@ -48,6 +49,7 @@ SETTINGS = {
     "search": [SearchSettings],
     "models": [ExtractiveSettings, ScriptedSettings],
     "memory": [WindowSettings],
+    "keys": [KeySettings],
     "cache": [CacheSettings],
     "expressions": [ExpressionSettings],
     "security": [InputSizeSettings],

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedTeam", "load_team", "team_from"]
 
 _KEYS = ("team", "name", "description", "agents", "topology", "limits", "plugins")
-_PLACES = ("database", "directory", "folder", "path")
+_PLACES = ("database", "directory", "files", "folder", "path")
 _CONFIG = "$.execution_config"
 
 
@@ -236,12 +236,13 @@ def _plugins(
 
 def _with_places(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return a plugin's section with relative places made absolute; ``:memory:`` and URLs stay as they are."""
-    return {
-        key: str(folder / value)
-        if key in _PLACES and isinstance(value, str) and value and ":" not in value
-        else value
-        for key, value in section.items()
-    }
+    return {key: _placed(folder, value) if key in _PLACES else value for key, value in section.items()}
+
+
+def _placed(folder: Path, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_placed(folder, each) for each in value]
+    return str(folder / value) if isinstance(value, str) and value and ":" not in value else value
 
 
 def _composed(plugins: PluginSettings | None, knobs: Knobs, problems: Problems) -> Composition | None:

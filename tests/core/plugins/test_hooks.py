@@ -21,7 +21,7 @@ def test_all_hooks_are_there_and_only_two_stop_at_the_first_answer() -> None:
     manager.add_hookspecs(hookspecs)
     hooks = {name: caller for name, caller in vars(manager.hook).items() if name.startswith("marsys_")}
     assert sorted(hooks) == hookspecs.__all__ == sorted(hookspecs.__all__)
-    assert len(hooks) == 17
+    assert len(hooks) == 18
     assert [name for name in sorted(hooks) if hooks[name].spec.opts["firstresult"]] == [
         "marsys_choose",
         "marsys_classify_error",
