@@ -14,23 +14,14 @@ from marsys_core.agents.reserved import reserved_specs
 from marsys_core.agents.shaping import shaped_specs
 from marsys_core.engine.budget import count_tools
 from marsys_core.engine.calls import ToolRun, attempt_model, call_model, call_tool, call_tools
+from marsys_core.engine.requests import other_model, request_of
 from marsys_core.engine.state import CallState, SharedState
 from marsys_core.engine.structured import answered_by_tool, held_by_other_means, holds_natively
 from marsys_core.errors import ConfigError, LifecycleError, UnknownName
 from marsys_core.events import EventId
 from marsys_core.memory import ConversationLog, ConversationMemory
 from marsys_core.messages import Message, ToolCall, Usage
-from marsys_core.models import (
-    Caching,
-    ModelConfig,
-    ModelRequest,
-    ModelResponse,
-    Reasoning,
-    Sampling,
-    ToolChoice,
-    ToolSpec,
-    usable_model,
-)
+from marsys_core.models import Caching, ModelResponse, Reasoning, Sampling, ToolChoice, ToolSpec
 from marsys_core.orchestrator import Branch, Offer, offer, tally
 from marsys_core.tools import Tool
 from marsys_core.values import JoinInput, render
@@ -49,9 +40,6 @@ if TYPE_CHECKING:
     from marsys_core.hosts.bridge import Call
 
 __all__ = ["Step", "ToolPlace"]
-
-_SAMPLING = Sampling()
-_CHOICE = ToolChoice()
 
 
 @attrs.define(eq=False, repr=False)
@@ -344,34 +332,13 @@ class Step:
             self._check_open()
         if messages is None:
             messages = self.memory.messages
-        elif type(messages) is str:
-            messages = [Message("user", messages)]
-        target = self.prepared.model if model is None else model
-        if target is None:
-            msg = (
-                f"agent {self.prepared.name!r} has no model; give it one, or name one in generate(model=...)"
-            )
-            raise ConfigError(msg)
-        if model is not None:
-            named = isinstance(model, str | ModelConfig)
-            target = (
-                await self.run.engine.model(model) if named else usable_model(model, "generate(model=...)")
-            )
-        request = ModelRequest(
-            messages=messages,  # type: ignore[arg-type]
-            system=system,
-            tools=_specs(tools),
-            output_schema=output_schema,
-            sampling=sampling or _SAMPLING,
-            tool_choice=tool_choice or _CHOICE,
-            parallel_tool_calls=parallel_tool_calls,
-            reasoning=None if reasoning is None else Reasoning.of(reasoning),
-            caching=caching,
-            options=options,
-        )
-        defaults = getattr(target, "defaults", None)
-        if isinstance(defaults, ModelConfig):
-            request = defaults.fill(request)
+        target = self.prepared.model
+        if model is not None or target is None:
+            target = await other_model(self, model)
+        request = request_of(
+            target, messages, system, tools, output_schema, sampling,
+            tool_choice, parallel_tool_calls, reasoning, caching, options,
+        )  # fmt: skip
         own = output_schema is not None and output_schema is self.output_schema
         if own and not holds_natively(target):
             request = held_by_other_means(target, request)
@@ -476,13 +443,6 @@ class Step:
             default, schema = run.plain(action.default), run.plain(action.schema)
             return attrs.evolve(action, prompt=run.keep(action.prompt), default=default, schema=schema)
         return action
-
-
-def _specs(tools: Sequence[Tool | ToolSpec]) -> Sequence[ToolSpec]:
-    for each in tools:
-        if isinstance(each, Tool):
-            return [each.spec if isinstance(each, Tool) else each for each in tools]
-    return tools  # type: ignore[return-value]  # there is no `Tool` among them
 
 
 @attrs.frozen
