@@ -18,7 +18,7 @@ class Row:
 
     `state` is one of ``ready``, ``running``, ``forked``, ``done``, ``failed`` and ``cancelled``; `note` is
     what a running one is at; `since` is when it came into its state, in seconds of the run; `steps` is how
-    many steps it has brought to an end.
+    many steps it has brought to an end; `said` is the end of what its model has said of its answer so far.
     """
 
     id: str
@@ -28,6 +28,7 @@ class Row:
     note: str = ""
     steps: int = 0
     children: list[Row] = attrs.field(factory=list)
+    said: str = ""
 
     @property
     def settled(self) -> bool:
@@ -107,10 +108,25 @@ class Board:
             row.steps += 1
         self._set(event, "ready")
 
+    def on_model_called(self, event: e.ModelCalled) -> None:
+        """A model is asked, once more perhaps."""
+        row = self.rows.get(event.branch)
+        if row is not None:
+            row.note, row.said = f"asks {event.model}", ""
+
+    def on_model_delta(self, event: e.ModelDelta) -> None:
+        """A model goes on with its answer."""
+        row = self.rows.get(event.branch)
+        if row is not None and event.delta.text:
+            row.said = (row.said + event.delta.text)[-_TAIL:]
+            row.note = f"says {'…' if len(row.said) == _TAIL else ''}{row.said}"
+
     def on_branch_settled(self, event: e.BranchSettled) -> None:
         """The branch has ended."""
         self._set(event, event.outcome if event.outcome in ("failed", "cancelled") else "done")
 
+
+_TAIL = 32  # characters of an answer that is on its way
 
 _Handler = Callable[[Board, Any], None]
 
@@ -140,7 +156,8 @@ _HANDLERS: dict[type[e.Event], _Handler] = {
     e.StepFinished: Board.on_step_ended,
     e.StepFailed: Board.on_step_ended,
     e.StepRetried: _noting(lambda event: f"retry {event.attempt}"),
-    e.ModelCalled: _noting(lambda event: f"asks {event.model}"),
+    e.ModelCalled: Board.on_model_called,
+    e.ModelDelta: Board.on_model_delta,
     e.ModelReplied: _nothing,
     e.ModelFailed: _nothing,
     e.ToolStarted: _noting(lambda event: f"runs {event.tool}"),

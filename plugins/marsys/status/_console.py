@@ -16,7 +16,7 @@ from marsys.status._lines import Ending, Everything, Line, Notes, Steps
 from marsys.status._stream import SafeStream
 from marsys.status._words import one_line
 from marsys_core.config import StatusConfig
-from marsys_core.events import KINDS, RunFinished, RunPaused, RunStarted, RunWaiting
+from marsys_core.events import KINDS, STREAMED, RunFinished, RunPaused, RunStarted, RunWaiting
 from marsys_core.protocols.event_sink import bind_sinks
 
 if TYPE_CHECKING:
@@ -66,12 +66,21 @@ class Console:
         drawn = self._display is not None and status.verbosity > 0
         lines = (_BESIDE_A_TREE if drawn else _LINES)[status.verbosity]
         hear = self._drawn(status) if drawn else None
-        return lines(status=status, say=self._say, began=self._began, ended=self._ended, on_event=hear)
+        # Models answer in pieces where a person sees them come.
+        pieces = hear if status.show_agent_thoughts else None
+        return lines(
+            status=status,
+            say=self._say,
+            began=self._began,
+            ended=self._ended,
+            on_event=hear,
+            on_model_delta=pieces,
+        )
 
     def on_event(self, event: Event) -> None:
         """Show an event of any run, where the console is an event sink by itself."""
         if self._common is None:
-            self._common = bind_sinks({"console": self(StatusConfig())}, KINDS.values())
+            self._common = bind_sinks({"console": self(StatusConfig())}, KINDS.values(), STREAMED.values())
         self._heard += isinstance(event, RunStarted)
         self._common.emit(event)
         if isinstance(event, RunFinished | RunPaused | RunWaiting):

@@ -45,6 +45,7 @@ class Ending:
         began: Called when the run has started; from then on `run_id` is known.
         ended: Called after the last line.
         on_event: Hears every event before the lines are made, or None.
+        on_model_delta: Hears the pieces of answers, or None.
     """
 
     status: StatusConfig
@@ -52,6 +53,7 @@ class Ending:
     began: Callable[[Ending], None]
     ended: Callable[[Ending], None]
     on_event: Callable[[e.Event], None] | None = None
+    on_model_delta: Callable[[e.ModelDelta], None] | None = None
     run_id: str = attrs.field(default="", init=False)
     _usage: Usage = attrs.field(factory=Usage, init=False)
     _running: set[str] = attrs.field(factory=set, init=False)

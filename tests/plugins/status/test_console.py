@@ -12,11 +12,12 @@ from marsys_core import events as e
 from marsys_core.actions import AskUser, EndConversation, Finish, Invoke, Return
 from marsys_core.config import StatusConfig
 from marsys_core.messages import DataPart, TextPart, Usage
+from marsys_core.models import ReasoningDelta, TextDelta
 from marsys_core.protocols.event_sink import bind_sinks
 from marsys_core.values import Failure, Ref
 from tests.plugins.status.story import began, ended, event, story
 
-KINDS = tuple(e.KINDS.values())
+KINDS, STREAMED = tuple(e.KINDS.values()), tuple(e.STREAMED.values())
 
 
 class Terminal(io.StringIO):
@@ -30,7 +31,7 @@ def tell(stream, *runs, **status):
     async def main():
         async with trio.open_nursery() as nursery:
             console = Console(nursery=nursery, stream=stream)
-            sinks = [bind_sinks({"console": console(StatusConfig(**status))}, KINDS) for _ in runs]
+            sinks = [bind_sinks({"console": console(StatusConfig(**status))}, KINDS, STREAMED) for _ in runs]
             for step in range(max(map(len, runs))):
                 for told, run in zip(sinks, runs, strict=True):
                     if step < len(run):
@@ -381,3 +382,40 @@ def test_the_terminal_is_left_as_it_was_when_a_run_never_ends(terminal):
     tell(terminal, story()[:-1], verbosity=1)
     written = terminal.getvalue()
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
+
+
+def speaking(*deltas):
+    """A run whose model says something in pieces."""
+    events = story()
+    asked = next(index for index, each in enumerate(events) if isinstance(each, e.ModelCalled))
+    called = events[asked]
+    pieces = [
+        event(e.ModelDelta, called.time, called.branch, node=called.node, model="gpt", delta=delta)
+        for delta in deltas
+    ]
+    return [*events[: asked + 1], *pieces, *events[asked + 1 :]]
+
+
+def test_a_tree_shows_the_end_of_an_answer_that_is_on_its_way(terminal):
+    words = [TextDelta(f"word{number} ") for number in range(20)]
+    tell(terminal, speaking(ReasoningDelta("hm"), *words), show_agent_thoughts=True)
+
+    assert "says word0" in terminal.getvalue()
+    assert "says …" in terminal.getvalue()
+    assert "word19" in terminal.getvalue()
+    assert "hm" not in terminal.getvalue()
+
+
+def test_models_are_asked_for_pieces_only_where_somebody_sees_them(terminal):
+    def hears(stream, **status):
+        async def main():
+            async with trio.open_nursery() as nursery:
+                console = Console(nursery=nursery, stream=stream)
+                told = bind_sinks({"c": console(StatusConfig(**status))}, KINDS, STREAMED)
+                return told.hears(e.ModelDelta)
+
+        return trio.run(main)
+
+    assert hears(terminal, show_agent_thoughts=True)
+    assert not hears(terminal, show_agent_thoughts=False)
+    assert not hears(io.StringIO(), show_agent_thoughts=True)
