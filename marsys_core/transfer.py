@@ -112,7 +112,7 @@ def read_file(path: Path) -> Run:
         raise StoreError(msg, str(path)) from error
     try:
         return _read(lines, path)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         msg = f"{str(path)!r} is not a run that was exported: {type(error).__name__}: {error}"
         raise StoreError(msg, str(path)) from error
 

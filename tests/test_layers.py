@@ -22,6 +22,20 @@ CORE_PACKAGES = {"trio", "pluggy", "attrs", "cattrs"}
 LATER_IN_THE_LIBRARY = {"annotationlib"}  # 3.14
 FOR_TYPE_CHECKERS = {("typing_extensions", "for annotations")}  # they know it; nothing imports it
 
+# What makes objects or code of bytes, and what runs code that is text.
+CODE_IN_DATA = {
+    "pickle",
+    "_pickle",
+    "cPickle",
+    "marshal",
+    "shelve",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "jsonpickle",
+}
+RUNS_CODE = {"eval", "exec", "compile", "__import__"}
+
 # What each room may import, at once or when called; annotations may name anything of marsys_core.
 PURE = {"frozen", "messages", "values", "events", "topology", "actions"}
 ROOMS = {
@@ -182,6 +196,36 @@ def test_each_upward_import_is_there_and_needed():
     }
 
     assert used >= UPWARD
+
+
+def sources() -> list[Path]:
+    """Return every module that is part of something installed."""
+    folders = [*PACKAGES.values(), *(ROOT / "contrib").glob("*/src")]
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+
+
+def called(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node.func.id, node.lineno
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module), node.lineno
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # as for `import_module`
+            yield node.value, node.lineno
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_data_is_ever_run_as_code(path: Path):
+    tree = ast.parse(path.read_text("utf-8"))
+
+    assert [(name, line) for name, line in imported(tree) if name.partition(".")[0] in CODE_IN_DATA] == []
+    assert [(name, line) for name, line in called(tree) if name in RUNS_CODE] == []
 
 
 def test_the_orchestrator_waits_for_nothing_and_reads_no_clock():

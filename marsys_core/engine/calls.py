@@ -14,7 +14,7 @@ from marsys_core.engine.asking import ask, check_response
 from marsys_core.engine.budget import Hold, count_tools, within_budget
 from marsys_core.engine.people import approved
 from marsys_core.engine.processes import run_in_process
-from marsys_core.engine.replay import answered, asked
+from marsys_core.engine.replay import INTERRUPTED, UNCALLED, answered, asked
 from marsys_core.engine.threads import run_in_thread
 from marsys_core.engine.uncertain import UNMADE, idempotency_key, settled
 from marsys_core.engine.undeclared import undeclared_in_model, undeclared_in_tool
@@ -26,6 +26,7 @@ from marsys_core.errors import (
     ModelErrorKind,
     ModelTimeout,
     RecoverableError,
+    StoreError,
     ToolTimeout,
     UncertainOutcome,
     UnknownName,
@@ -331,7 +332,7 @@ async def call_tool(
                 tool.idempotent, tool.transactional,
             )
         )  # fmt: skip
-    started, call = trio.current_time(), None
+    started, call, made = trio.current_time(), None, known is not None
     step.busy += 1
     try:
         bound: Mapping[str, Any] = tool.bind(arguments)
@@ -351,13 +352,14 @@ async def call_tool(
         elif tool.transactional:
             from marsys_core.engine.transactions import transacted
 
+            made = True
             result = await transacted(call, _perform, end, started)
             step.settle()
             return result
         else:
             if run.durable is not None and not tool.idempotent:
                 await run.durable.keep()
-            layer = run.layers.tool_call
+            made, layer = True, run.layers.tool_call
             result = await (_run_tool(call) if layer is None else layer(call, _run_tool))
         result = run.plain(result)
     except BaseException as error:
@@ -365,7 +367,7 @@ async def call_tool(
             step.settle()
             raise  # the call has ended well; that it could not be written is told as it is
         failure = undeclared_in_tool(error, tool) or error
-        _tool_failed(step, tool, call_id, end, failure, trio.current_time() - started, _writes(call))
+        _tool_failed(step, tool, call_id, end, failure, trio.current_time() - started, _writes(call), made)
         step.settle()
         if isinstance(failure, Exception):
             step.call_error = failure
@@ -410,16 +412,27 @@ async def _ask_guards(step: Step, tool: Tool, bound: Mapping[str, Any]) -> None:
 
 
 def _tool_failed(
-    step: Step, tool: Tool, call_id: str, at: int, error: BaseException, duration: float, writes: Any
+    step: Step,
+    tool: Tool,
+    call_id: str,
+    at: int,
+    error: BaseException,
+    duration: float,
+    writes: Any,
+    made: bool,
 ) -> None:
-    """Record how a call went wrong; one that was cancelled leaves a record too."""
+    """Record how a call went wrong; one that was cancelled leaves a record too, also of whether it was made."""
     if isinstance(error, UncertainOutcome):
         branch = step.branch
         step.run.record(e.ToolUncertain(branch.id, at, step.cause, step.node, tool.name, call_id, str(error)))
         return
     if step.run.resting and not isinstance(error, Exception):
         return  # it goes on when the run does
-    told = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else "interrupted"
+    told = f"{type(error).__name__}: {error}"
+    if not isinstance(error, Exception):
+        told = INTERRUPTED if made else UNCALLED
+    elif isinstance(error, StoreError) and not made:  # what kept it from being made
+        told = UNCALLED
     branch = step.branch
     step.run.record(
         e.ToolFailed(branch.id, at, step.cause, step.node, tool.name, call_id, told, duration, writes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from marsys_core.errors import ConfigError
+from marsys_core.errors import ConfigError, RunHeld, StoreError
 from marsys_core.events import Event
 from marsys_core.format import decode_value, encode, encode_value
 from marsys_core.journal import MemoryJournal
@@ -16,7 +16,7 @@ from marsys_core.protocols.store import Entry, RunInfo, RunLog
 from marsys_core.values import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from marsys_core.engine.run import RunShell
     from marsys_core.protocols.store import Store
@@ -68,11 +68,15 @@ class Durable:
         log: Where its events go.
         journal: Its journal, which encodes them.
         level: ``"run"``, ``"step"`` or ``"call"``: when what happened has to be kept before the run goes on.
+        lose: Ends the run here, when the store cannot keep it.
+        broken: Why the store could not; from then on nothing more is waited for, and nothing may take effect.
     """
 
     log: RunLog
     journal: StoredJournal
     level: str = "step"
+    lose: Callable[[StoreError], None]
+    broken: StoreError | None = None
 
     def write(self, event: Event) -> None:
         """Hand `event` to the store; nobody waits."""
@@ -85,19 +89,40 @@ class Durable:
 
     async def keep(self) -> None:
         """Wait until all of it is kept: as a run with more than its task begins, after a step, round an effect."""
-        if self.level != "run":
-            await self.log.commit()
+        if self.level == "run":
+            return
+        if self.broken is None:
+            try:
+                await self.log.commit()
+            except StoreError as error:
+                self.fail(error)
+            else:
+                return
+        # What is not kept must take no effect: the run is cancelled, and code that is shielded from that has the error.
+        await trio.lowlevel.checkpoint()
+        raise self.broken
+
+    def fail(self, error: StoreError) -> None:
+        """Let the run end here: the store cannot keep it."""
+        self.broken = error
+        self.lose(error)
 
     async def after_call(self) -> None:
         """A call has ended, and its step is about to go on."""
         if self.level == "call":
-            await self.log.commit()
+            await self.keep()
 
     async def close(self, run: RunShell) -> None:
         """The run goes on no further here: say how it stands, and give it back."""
         self.log.update(status=run.standing, steps=run.orchestrator.state.steps, error=run.failing)
-        with trio.CancelScope(shield=True):
-            await self.log.release()
+        try:
+            with trio.CancelScope(shield=True):
+                await self.log.release()
+        except StoreError as error:
+            if not isinstance(error, RunHeld):  # which somebody else has now
+                run.engine.unreleased[run.run_id] = self.log  # for whoever goes on with it here
+            if self.broken is None:  # else that is raised, and this is the same trouble
+                raise
 
 
 async def carry_out(run: RunShell) -> None:
@@ -159,7 +184,7 @@ def adopt_log(run: RunShell, log: RunLog) -> None:
     journal.log = log
     for sha256, value in journal.blobs():
         log.put(sha256, value)
-    run.durable = Durable(log=log, journal=journal, level=run.config.durability)
+    run.durable = Durable(log=log, journal=journal, level=run.config.durability, lose=run.lose)
 
 
 def holder() -> str:

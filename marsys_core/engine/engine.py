@@ -34,7 +34,7 @@ from marsys_core.values import Converter
 
 if TYPE_CHECKING:
     from marsys_core.engine.record import Recorder
-    from marsys_core.protocols.store import Store
+    from marsys_core.protocols.store import RunLog, Store
     from marsys_core.tools import Tool
 
 __all__ = ["EVENT_TYPES", "STREAMED_TYPES", "Engine"]
@@ -57,6 +57,7 @@ class Engine:
         max_threads: How many plain functions may run in worker threads at a time.
         sinks: Listeners of every run.
         store: Where its runs are kept; None where they are forgotten when they have ended.
+        unreleased: The logs of runs that have ended here and could not be given back to the store.
         sessions: What agents said in earlier runs of a session.
         keeps_sessions: Whether it stays open between calls, so that sessions outlive them.
         runs: The runs that are going on, with what cancels them.
@@ -77,6 +78,7 @@ class Engine:
     _prepared: dict[int, Prepared] = attrs.field(factory=dict)
     _models: dict[str | ModelConfig, Any] = attrs.field(factory=dict)
     _threads: trio.CapacityLimiter | None = None
+    unreleased: dict[str, RunLog] = attrs.field(factory=dict)
     sessions: Sessions = attrs.field(factory=dict)
     keeps_sessions: bool = True
     runs: dict[Recorder, trio.CancelScope] = attrs.field(factory=dict)

@@ -175,6 +175,10 @@ async def take_up(run: RunShell, store: Store) -> bool:
     Raises:
         RunHeld: Somebody else has it.
     """
+    left = run.engine.unreleased.get(run.run_id)
+    if left is not None:  # the store could not keep it when it ended here
+        await left.release()
+        run.engine.unreleased.pop(run.run_id, None)
     try:
         log = await store.take(run.run_id, holder())
     except UnknownName:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.step import Step
     from marsys_core.journal import Journal
 
-__all__ = ["RecordedTool", "Replay", "answered", "asked", "key_of", "replays"]
+__all__ = ["INTERRUPTED", "UNCALLED", "RecordedTool", "Replay", "answered", "asked", "key_of", "replays"]
 
 _CALLS = (
     e.ModelCalled, e.ModelReplied, e.ModelFailed, e.ToolStarted, e.ToolFinished, e.ToolFailed, e.TeamStarted, e.TeamFinished, e.TeamFailed,
@@ -29,6 +29,7 @@ _CALLS = (
 _ENDS = (e.StepFinished, e.StepFailed, e.BranchSettled)
 _TEAM_ENDS = (e.TeamFinished, e.TeamFailed)
 INTERRUPTED = "interrupted"
+UNCALLED = "interrupted before it was made"
 _PLAIN = (
     ValueError,
     TypeError,
@@ -133,6 +134,8 @@ class Replay:
                 replay._replies.append(event)
             elif type(event) is e.ToolStarted:
                 end = by_call[False, event.call_id].popleft() if by_call[False, event.call_id] else None
+                if type(end) is e.ToolFailed and end.error == UNCALLED:
+                    continue
                 if type(end) is e.ToolFailed and (end.error == INTERRUPTED or not failures):
                     if end.error != INTERRUPTED:
                         continue

@@ -22,7 +22,7 @@ from marsys_core.engine.people import People
 from marsys_core.engine.rulebook import Asked, Rulebook
 from marsys_core.engine.slots import Slots
 from marsys_core.engine.turns import Turns
-from marsys_core.errors import Cancelled, GuardRefused, RunTimeout, told
+from marsys_core.errors import Cancelled, GuardRefused, RunTimeout, StoreError, told
 from marsys_core.orchestrator import (
     ROOT,
     Ask,
@@ -231,10 +231,18 @@ class RunShell(Turns):
             return False
         return True
 
+    def lose(self, error: StoreError) -> None:
+        """End the run here: what happens in it cannot be kept any more. It is raised by `execute`."""
+        self._crash = error
+        self.scope.cancel()
+        self.drop_detached()
+
     def _stop_from_outside(self) -> None:
         """The scope ended the run before its branches did: its deadline passed, or somebody cancelled it."""
         limit = self.config.timeout
-        if limit is not None and trio.current_time() >= self.began + limit:
+        if isinstance(self._crash, StoreError):
+            self._accept(self.orchestrator.stop(self._crash, "storage"))
+        elif limit is not None and trio.current_time() >= self.began + limit:
             msg = f"the run took longer than timeout={limit:g} s{self.limits.whose('timeout')}"
             self._accept(self.orchestrator.stop(RunTimeout(msg, "timeout", limit), "timeout"))
         else:

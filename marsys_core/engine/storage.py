@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from marsys_core.errors import ConfigError
+from marsys_core.errors import ConfigError, PluginError, StoreError
 from marsys_core.protocols.store import Store
 
 if TYPE_CHECKING:
@@ -68,5 +68,12 @@ class Storage:
         elif self.store is not None:
             yield self.store
         else:
-            found: Store = await engine.get("journal", self.name)
+            try:
+                found: Store = await engine.get("journal", self.name)
+            except PluginError as error:
+                if isinstance(
+                    error.__cause__, StoreError
+                ):  # it names the file and what to do, and can be caught
+                    raise error.__cause__ from None
+                raise
             yield found

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from marsys_core import events as e
-from marsys_core.errors import ConfigError, LifecycleError, ToolError
+from marsys_core.errors import ConfigError, LifecycleError, StoreError, ToolError
 from marsys_core.hosts.bridge import Abroad
 from marsys_core.hosts.library import current_library
 from marsys_core.journal import pack
@@ -316,4 +316,8 @@ async def _conclude(call: ToolRun, work: Work, kept: Any, at: int, began: float)
         await durable.after_call()
         return True
     statements, seen = zip(*work.taken, strict=True)
-    return await work.store.conclude(durable.log, statements, seen, record)
+    try:
+        return await work.store.conclude(durable.log, statements, seen, record)
+    except StoreError as error:
+        durable.fail(error)
+        raise

@@ -49,7 +49,8 @@ class RunInfo:
     Args:
         run_id: The run.
         session_id: The session it belongs to.
-        status: One of `STATUSES`, or ``interrupted``: it is running, and nobody has it any more.
+        status: One of `STATUSES`, or ``interrupted``: it is running, and nobody has it any more; or ``damaged``: what
+            was known of it is not as it was written, and `error` says so.
         task: The beginning of its task, to show to a person.
         fingerprint: What the run was made of, as JSON text.
         origin: What the application that began it wants to know again, as text; nobody else reads it.
@@ -68,7 +69,9 @@ class RunInfo:
 
     run_id: str
     session_id: str = ""
-    status: str = attrs.field(default="running", validator=attrs.validators.in_((*STATUSES, "interrupted")))
+    status: str = attrs.field(
+        default="running", validator=attrs.validators.in_((*STATUSES, "interrupted", "damaged"))
+    )
     task: str = ""
     fingerprint: str = "{}"
     origin: str = ""

@@ -17,7 +17,7 @@ from marsys.cli.signals import Interruptions
 from marsys.cli.team import LoadedTeam
 from marsys_core.config import ExecutionConfig
 from marsys_core.engine.prepared import named_tools
-from marsys_core.errors import ConfigError, StoreError
+from marsys_core.errors import ConfigError, RunHeld, StoreError
 from marsys_core.orchestra import Orchestra
 from marsys_core.results import RunResult
 from marsys_core.run import Run
@@ -84,7 +84,10 @@ async def conduct(
                 run.cancel()
 
             interruptions.cancel_with(cancel)
-            conducted.result = await run.result()
+            try:
+                conducted.result = await run.result()
+            except StoreError as error:
+                raise await _with_the_way_on(orchestra, run.id, place, error) from error
             await _see_how_it_stands(orchestra, run.id, place, conducted)
     return conducted
 
@@ -119,12 +122,27 @@ def _keeping(place: Place, settings: dict[str, Any]) -> Orchestra:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.filename!r} cannot be made: {error.strerror or error}"
-    cause = error.__cause__
-    return str(cause if isinstance(cause, StoreError) else error)
+    return str(error)
 
 
 def _unusable(place: Place, error: Exception) -> Exception:
-    return ConfigError(f"the run cannot be kept: {_reason(error)}") if isinstance(error, OSError) else error
+    if isinstance(error, OSError | StoreError):
+        return ConfigError(f"the run cannot be kept: {_reason(error)}")
+    return error
+
+
+async def _with_the_way_on(
+    orchestra: Orchestra, run_id: str, place: Place | None, error: StoreError
+) -> StoreError:
+    """Say how a run that could not be kept any more is gone on with; nothing of one that somebody else has."""
+    store = orchestra.engine.store
+    if store is None or place is None or isinstance(error, RunHeld):
+        return error
+    try:
+        await store.info(run_id)
+    except (ConfigError, StoreError):  # it did not begin
+        return error
+    return StoreError(f"{error}; then go on with the run: marsys resume {run_id}{place.option}", error.path)
 
 
 async def _see_how_it_stands(

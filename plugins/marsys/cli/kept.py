@@ -23,8 +23,10 @@ _PAGE = 500
 _LISTED = 10
 
 
-def in_store(ctx: click.Context, place: Place, look: Callable[[Store], Awaitable[T]]) -> T:
-    """Return what `look` finds in the store at `place`.
+def in_store(
+    ctx: click.Context, place: Place, look: Callable[[Store], Awaitable[T]], *, writes: bool = False
+) -> T:
+    """Return what `look` finds in the store at `place`; where it `writes` nothing, the file may be read-only.
 
     Raises:
         ConfigError: There is no such store.
@@ -33,20 +35,23 @@ def in_store(ctx: click.Context, place: Place, look: Callable[[Store], Awaitable
     import trio
 
     async def main() -> T:
-        async with opened(place, ctx.find_object(Knobs) or Knobs()) as store:
+        async with opened(place, ctx.find_object(Knobs) or Knobs(), writes=writes) as store:
             return await look(store)
 
     return trio.run(main)
 
 
 @asynccontextmanager
-async def opened(place: Place, knobs: Knobs, *, make: bool = False) -> AsyncIterator[Store]:
+async def opened(
+    place: Place, knobs: Knobs, *, make: bool = False, writes: bool = False
+) -> AsyncIterator[Store]:
     """Open the store at `place`. That of a file works whatever the plugins do.
 
     Args:
         place: Where it is.
         knobs: Which plugins; one of them provides a store that is named.
-        make: Whether a file is made that is not there.
+        make: Whether a file is made that is not there; it is written then.
+        writes: Whether it is written; a file that is not may be read-only, and on a full disk.
 
     Raises:
         ConfigError: There is no such store.
@@ -60,7 +65,7 @@ async def opened(place: Place, knobs: Knobs, *, make: bool = False) -> AsyncIter
         elif not place.storage.exists():
             msg = f"no runs are kept in {place}: there is no such file; name another with --storage FILE"
             raise ConfigError(msg)
-        async with SQLiteStore(place.storage) as store:
+        async with SQLiteStore(place.storage, read_only=not (make or writes)) as store:
             yield store
         return
     from marsys_core import __version__

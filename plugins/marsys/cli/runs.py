@@ -34,7 +34,7 @@ _HIDDEN = ("fingerprint", "origin")
     "wanted",
     metavar="STATUS",
     multiple=True,
-    type=click.Choice(sorted((*STATUSES, "interrupted"))),
+    type=click.Choice(sorted((*STATUSES, "interrupted", "damaged"))),
     help="Only runs that stand so; again for another status.",
 )
 @click.option("--session", metavar="ID", help="Only runs of this session.")

@@ -53,7 +53,7 @@ def expire(ctx: click.Context, seconds: float, place: Place) -> None:
     async def look(store: Store) -> int:
         return await store.expire(seconds)
 
-    count = in_store(ctx, place, look)
+    count = in_store(ctx, place, look, writes=True)
     click.echo(f"{count} run{' was' if count == 1 else 's were'} removed")
 
 
@@ -113,7 +113,7 @@ def vacuum(ctx: click.Context, place: Place) -> None:
     async def look(store: Store) -> None:
         await store.vacuum()
 
-    in_store(ctx, place, look)
+    in_store(ctx, place, look, writes=True)
 
 
 @store.command()

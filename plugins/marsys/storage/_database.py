@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -31,11 +32,22 @@ _REMEDIES = {
     sqlite3.SQLITE_IOERR: "the disk refused to read or write; look at its room, its limits and its health",
     sqlite3.SQLITE_PERM: "this user may not use it",
 }
+_OF_THE_SYSTEM = {
+    errno.EACCES: sqlite3.SQLITE_PERM,
+    errno.EPERM: sqlite3.SQLITE_PERM,
+    errno.ENOSPC: sqlite3.SQLITE_FULL,
+    errno.EDQUOT: sqlite3.SQLITE_FULL,
+    errno.EROFS: sqlite3.SQLITE_READONLY,
+}
 
 
 def explained(error: Exception, path: Path, doing: str) -> StoreError:
     """Return what an error of SQLite or of the system means, with the file and what to do."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR if isinstance(error, OSError) else None)
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(error, OSError):
+        code = _OF_THE_SYSTEM.get(error.errno or 0, sqlite3.SQLITE_IOERR)
+    elif code is None and "decode to UTF-8" in str(error):  # Python's own words, of text that is none
+        code = sqlite3.SQLITE_CORRUPT
     primary = None if code is None else code & 0xFF
     head = f"could not {doing} in {str(path)!r}"
     if primary in _DAMAGED:
@@ -101,6 +113,39 @@ class Database:
             )
             self.tables = sqlite_utils.Database(self.connection, execute_plugins=False)
             self.connection.execute("PRAGMA query_only = 1")
+
+    def open_read_only(self) -> None:
+        """Connect to a file without writing anything, for want of room or of permission to, or of need.
+
+        Raises:
+            StoreError: The file cannot be read, is not ours, or is not of this version.
+        """
+        with self._explaining("open the store"):
+            self._refuse_a_stump()
+            try:
+                self._read_only("mode=ro")
+            except sqlite3.OperationalError:
+                # SQLite keeps two files beside this one, and cannot make them here. Where there is no log, nobody
+                # has the file open, and it can be read as one that does not change.
+                log = Path(f"{self.path}-wal")
+                if log.exists() and log.stat().st_size:
+                    raise
+                self._read_only("mode=ro&immutable=1")
+
+    def _read_only(self, how: str) -> None:
+        self.connection = sqlite3.connect(
+            f"{self.path.as_uri()}?{how}",
+            uri=True,
+            timeout=self.busy_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            self.tables = sqlite_utils.Database(self.connection, execute_plugins=False)
+            self._refuse_older()
+        except BaseException:
+            self.connection.close()
+            raise
 
     def close(self) -> None:
         """Disconnect. The last connection of all processes moves the log into the file and removes it."""
@@ -194,6 +239,11 @@ class Database:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         if version < VERSION:
             self._migrate()
+
+    def _refuse_older(self) -> None:
+        if self._version() < VERSION:
+            msg = f"{str(self.path)!r} has no tables of this version yet; open it to write first"
+            raise StoreError(msg, str(self.path))
 
     def _version(self) -> int:
         """Return the version of the file's tables; 0 is an empty file."""

@@ -58,6 +58,8 @@ def key_of(connection: sqlite3.Connection, run_id: str) -> int:
         UnknownName: There is no such run.
     """
     found = connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    if found is None:  # by the index; where that is damaged, the run itself may be whole
+        found = connection.execute("SELECT id FROM runs NOT INDEXED WHERE run_id = ?", (run_id,)).fetchone()
     if found is None:
         newest = connection.execute("SELECT run_id FROM runs ORDER BY id DESC LIMIT 10").fetchall()
         count = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
@@ -68,7 +70,14 @@ def key_of(connection: sqlite3.Connection, run_id: str) -> int:
 
 
 def info_of(row: dict[str, Any]) -> RunInfo:
-    """Return what a row of `runs` says."""
+    """Return what a row of `runs` says.
+
+    Raises:
+        ValueError: It is not what was written.
+    """
+    if _rows.crc_of(row[name] for name in _rows.FACTS) != row["crc"]:
+        msg = "what is known of it is not what its checksum says"
+        raise ValueError(msg)
     holder = ""
     if row["is_held"]:
         by = f"{row['held_as']}, " if row["held_as"] else ""
@@ -89,6 +98,18 @@ def info_of(row: dict[str, Any]) -> RunInfo:
         format=row["format"],
         holder=holder,
     )
+
+
+def _tolerantly(text: bytes) -> str:
+    return text.decode("utf-8", "backslashreplace")
+
+
+def _told(row: dict[str, Any]) -> RunInfo:
+    """Return what a row of `runs` says, or that it is damaged: the others can be listed all the same."""
+    try:
+        return info_of(row)
+    except ValueError as error:
+        return RunInfo(run_id=str(row["run_id"]), status="damaged", error=str(error))
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -130,14 +151,23 @@ class Reader:
 
     def info(self, run_id: str) -> RunInfo:
         """Return what is known about one run."""
-        key_of(self.database.connection, run_id)
-        return self._infos(" WHERE r.run_id = :run_id", run_id=run_id)[0]
+        found = self.known(key_of(self.database.connection, run_id))
+        if found.status == "damaged":
+            msg = f"run {run_id!r} in {str(self.database.path)!r} is damaged: {found.error}"
+            raise StoreDamaged(msg, str(self.database.path), run_id=run_id)
+        return found
+
+    def known(self, key: int) -> RunInfo:
+        """Return what is known about the run with this key; its status may be ``damaged``."""
+        return self._infos(" WHERE r.id = :key", key=key)[0]
 
     def runs(
         self, status: tuple[str, ...], session_id: str | None, limit: int, before: str | None
     ) -> list[RunInfo]:
-        """Return runs, the newest first."""
+        """Return runs, the newest first. Which are damaged is only known when they are read."""
         wanted, values = [], {"limit": limit, "status": json.dumps(status), "session_id": session_id}
+        if "damaged" in status:
+            values["limit"], values["status"] = -1, "[]"
         if before is not None:
             values["before"] = key_of(self.database.connection, before)
             wanted.append("r.id < :before")
@@ -145,19 +175,21 @@ class Reader:
             wanted.append(
                 "r.session_id = :session_id AND r.session_id <> ''" if session_id else "r.session_id = ''"
             )
-        if status:
+        if status and "damaged" not in status:
             wanted.append("shown IN (SELECT value FROM json_each(:status))")
         where = f" WHERE {' AND '.join(wanted)}" if wanted else ""
-        return self._infos(f"{where} ORDER BY r.id DESC LIMIT :limit", **values)
+        found = self._infos(f"{where} ORDER BY r.id DESC LIMIT :limit", **values)
+        return found if "damaged" not in status else [info for info in found if info.status in status][:limit]
 
     def _infos(self, rest: str, **values: Any) -> list[RunInfo]:
         alive = alive_tokens(self.database.connection, self.here, self.open_here, self.clock())
-        found = self.database.tables.query(_INFO + rest, {**values, "alive": json.dumps(alive)})
+        connection = self.database.connection
+        connection.text_factory = _tolerantly
         try:
-            return [info_of(row) for row in found]
-        except ValueError as error:
-            msg = f"the table of runs in {str(self.database.path)!r} is damaged: {error}"
-            raise StoreDamaged(msg, str(self.database.path)) from error
+            found = list(self.database.tables.query(_INFO + rest, {**values, "alive": json.dumps(alive)}))
+        finally:
+            connection.text_factory = str
+        return [_told(row) for row in found]
 
     def entries(self, run_id: str, start: int = 0, stop: int | None = None) -> list[Entry]:
         """Return a part of a run's log, each entry compared with its checksum."""
@@ -193,13 +225,13 @@ class Reader:
     def blobs(self, run_id: str) -> dict[str, bytes]:
         """Return the large values of a run."""
         key = key_of(self.database.connection, run_id)
-        select = "SELECT b.sha256, b.data FROM blob_refs f JOIN blobs b ON b.id = f.blob WHERE f.run = ?"
+        select = "SELECT b.sha256, CAST(b.data AS BLOB) FROM blob_refs f JOIN blobs b ON b.id = f.blob WHERE f.run = ?"
         found = self.database.connection.execute(select, (key,))
         return {sha256: self._whole(sha256, data, run_id) for sha256, data in found}
 
     def blob(self, sha256: str) -> bytes:
         """Return one large value."""
-        select = "SELECT data FROM blobs WHERE sha256 = ?"
+        select = "SELECT CAST(data AS BLOB) FROM blobs WHERE sha256 = ?"
         found = self.database.connection.execute(select, (sha256,)).fetchone()
         if found is None:
             raise KeyError(sha256)
@@ -209,14 +241,11 @@ class Reader:
         """Return what is remembered of a session."""
         return _said.recall(self.database.connection, session_id, after, version)
 
-    def _whole(self, sha256: str, data: Any, run_id: str = "") -> bytes:
-        content = bytes_of(data)
+    def _whole(self, sha256: str, content: bytes, run_id: str = "") -> bytes:
         if hashlib.sha256(content).hexdigest() != sha256:
-            msg = f"the large value {sha256} in {str(self.database.path)!r} is damaged: its hash is another"
+            of = f" of run {run_id!r}" if run_id else ""
+            msg = (
+                f"the large value {sha256}{of} in {str(self.database.path)!r} is damaged: its hash is another"
+            )
             raise StoreDamaged(msg, str(self.database.path), run_id=run_id)
         return content
-
-
-def bytes_of(data: Any) -> bytes:
-    """Return the bytes of a large value, which lies there as text where it is text."""
-    return data.encode() if isinstance(data, str) else bytes(data)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from zlib import crc32
 
 from marsys_core.protocols.store import Entry
 
-__all__ = ["INSERT", "SELECT", "Row", "base_of", "entry_of", "row_of", "salt_of"]
+__all__ = ["FACTS", "INSERT", "SELECT", "Row", "base_of", "crc_of", "entry_of", "row_of", "salt_of"]
 
 Row = tuple[int, str, int, str, float, str | None, int, str, int]
 
@@ -20,6 +20,15 @@ SELECT = (
     "SELECT id, branch, n, kind, time, cause_branch, cause_n, data, crc FROM entries"
     " WHERE id >= ? AND id < ? ORDER BY id"
 )
+FACTS = (
+    "run_id", "session_id", "task", "created", "format", "fingerprint", "origin", "parent", "forked_from", "forked_seq",
+)  # fmt: skip
+"""What of a run's row never changes, and has a checksum."""
+
+
+def crc_of(facts: Iterable[str | float | None]) -> int:
+    """Return the checksum of a run's `FACTS`."""
+    return crc32("\0".join(map(str, facts)).encode("utf-8", "backslashreplace"))
 
 
 def base_of(key: int) -> int:

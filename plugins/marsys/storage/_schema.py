@@ -34,6 +34,7 @@ CREATE TABLE runs (
   parent TEXT NOT NULL,
   forked_from TEXT,
   forked_seq INTEGER,
+  crc INTEGER NOT NULL,
   holder TEXT,
   held_as TEXT NOT NULL DEFAULT '',
   held_since REAL

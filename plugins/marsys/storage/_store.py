@@ -69,6 +69,8 @@ class SQLiteStore:
         clock: Seconds since 1970.
         fault: Called with a name at each boundary of writing, for tests that break something there.
         inline: Whether small commits may be made on the loop's own thread, as long as they take under 200 µs.
+        read_only: Whether to write nothing at all. Then the file may be read-only, and its disk full; it has to be
+            there, and whatever would write is refused with `StoreError`.
 
     Raises:
         StoreError: On entering: the file cannot be used, is not ours, or is newer than this code. On leaving:
@@ -83,6 +85,7 @@ class SQLiteStore:
     clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
     fault: Fault | None = attrs.field(default=None, kw_only=True)
     inline: bool = attrs.field(default=True, kw_only=True)
+    read_only: bool = attrs.field(default=False, kw_only=True)
     _here: Holder = attrs.field(factory=myself, init=False)
     _writer: Writer | None = attrs.field(default=None, init=False)
     _reader: Reader | None = attrs.field(default=None, init=False)
@@ -94,8 +97,18 @@ class SQLiteStore:
         if self._state != "not open":
             msg = f"the store of {str(self.path)!r} is {self._state}; make a new one to open it again"
             raise LifecycleError(msg)
-        writing = Database(self.path, self.synchronous, self.busy_seconds, self.fault)
         reading = Database(self.path, self.synchronous, self.busy_seconds)
+        if self.read_only:
+            await trio.to_thread.run_sync(reading.open_read_only)
+        else:
+            await self._open_to_write(reading)
+        self._reader = Reader(database=reading, here=self._here, open_here=_open_tokens, clock=self.clock)
+        _open_stores.add(self)
+        self._state = "open"
+        return self
+
+    async def _open_to_write(self, reading: Database) -> None:
+        writing = Database(self.path, self.synchronous, self.busy_seconds, self.fault)
 
         def connect() -> None:
             writing.open()
@@ -110,12 +123,8 @@ class SQLiteStore:
         # Commits that wait for the disk are never made on the loop's thread.
         inline = self.inline and self.synchronous == "NORMAL"
         self._writer = Writer(database=writing, token=self._here.token, clock=self.clock, inline=inline)
-        self._reader = Reader(database=reading, here=self._here, open_here=_open_tokens, clock=self.clock)
         _open_tokens.add(self._here.token)
-        _open_stores.add(self)
-        self._state = "open"
         self._writer.start()
-        return self
 
     def _sign(self, database: Database) -> None:
         """Write who has opened the file. That it can be written is found out here, and not by the first run."""
@@ -143,8 +152,13 @@ class SQLiteStore:
 
     async def _close(self) -> list[str]:
         """Write what is queued, give back what is held, and end the thread; return what could not be written."""
-        writer, reader = self._open(), self._reader
+        writer, reader = self._writer, self._reading()
         self._state = "closed"
+        _open_stores.discard(self)
+        if writer is None:  # it was opened to read only
+            with trio.CancelScope(shield=True):
+                await reader.ask(reader.database.close)
+            return []
         token = self._here.token
         for log in self._logs:
             log.end()
@@ -156,11 +170,9 @@ class SQLiteStore:
                 told = [f"its leases ({failed})"]
             else:
                 told = []
-            if reader is not None:
-                await reader.ask(reader.database.close)
+            await reader.ask(reader.database.close)
             lost = await writer.close()
         _open_tokens.discard(token)
-        _open_stores.discard(self)
         return [f"{each} entries" for each in lost] + told if lost else told
 
     def forget(self) -> None:
@@ -173,14 +185,16 @@ class SQLiteStore:
             log.end()
 
     def _open(self) -> Writer:
-        if self._state != "open" or self._writer is None:
-            msg = f"the store of {str(self.path)!r} is {self._state}"
-            raise LifecycleError(msg)
+        self._reading()
+        if self._writer is None:
+            msg = f"the store of {str(self.path)!r} was opened with read_only=True, and nothing is written there"
+            raise StoreError(msg, str(self.path))
         return self._writer
 
     def _reading(self) -> Reader:
-        self._open()
-        assert self._reader is not None
+        if self._state != "open" or self._reader is None:
+            msg = f"the store of {str(self.path)!r} is {self._state}"
+            raise LifecycleError(msg)
         return self._reader
 
     # -- holding ---------------------------------------------------------------------------------------------

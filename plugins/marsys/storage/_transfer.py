@@ -44,15 +44,15 @@ def insert_run(connection: sqlite3.Connection, info: RunInfo, now: float) -> int
         msg = f"there is a run {info.run_id!r} already; take it to go on with it, or give the new one another id"
         raise StoreError(msg)
     status = "running" if info.status == "interrupted" else info.status
-    forked, seq = info.forked_from or (None, None)
+    facts: tuple[str | float | None, ...] = (
+        *(info.run_id, info.session_id, info.task, float(info.created or now), info.format, info.fingerprint),
+        *(info.origin, info.parent, *(info.forked_from or (None, None))),
+    )
+    row = (*facts, _rows.crc_of(facts), status, info.steps, info.error, info.updated or now)
     cursor = connection.execute(
-        "INSERT INTO runs (run_id, session_id, status, task, steps, error, created, updated, format,"
-        " fingerprint, origin, parent, forked_from, forked_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(info.run_id, info.session_id, status, info.task, info.steps, info.error),
-            *(info.created or now, info.updated or now, info.format, info.fingerprint, info.origin),
-            *(info.parent, forked, seq),
-        ),
+        f"INSERT INTO runs ({', '.join(_rows.FACTS)}, crc, status, steps, error, updated)"  # noqa: S608, names of ours
+        f" VALUES ({', '.join('?' * len(row))})",
+        row,
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid

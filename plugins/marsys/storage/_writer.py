@@ -75,6 +75,7 @@ class Writer:
     _seen_version: int = attrs.field(default=-1, init=False)
     _seen_at: float = attrs.field(default=0.0, init=False)
     _pages: int = attrs.field(default=0, init=False)
+    _synced_at: float = attrs.field(factory=time.monotonic, init=False)
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
     _token: trio.lowlevel.TrioToken | None = attrs.field(default=None, init=False)
     _closed: bool = attrs.field(default=False, init=False)
@@ -420,17 +421,23 @@ class Writer:
                 going = self._bell.get(timeout=_HEARTBEAT_SECONDS)
             except Empty:
                 self._beat_when_idle()
-                continue
-            self._rung = False
-            with self._lock:
-                finished = self._transact(wait=True) or []
-            self._tell(finished)
-            if going and self._pages > _PAGES_IN_THE_LOG:
+            else:
+                self._rung = False
+                with self._lock:
+                    finished = self._transact(wait=True) or []
+                self._tell(finished)
+            if going and self._is_due():
                 self._checkpoint()
         with contextlib.suppress(
             sqlite3.Error
         ):  # what it would have moved stays in the log, for the next one
             self.database.close()
+
+    def _is_due(self) -> bool:
+        """Whether the log is long, or there is something in it that has not been synchronised for some time."""
+        if self._pages <= _PAGES_IN_THE_LOG and self.database.synchronous == "NORMAL":
+            return self._pages > 0 and time.monotonic() - self._synced_at >= _HEARTBEAT_SECONDS
+        return self._pages > _PAGES_IN_THE_LOG
 
     def _beat_when_idle(self) -> None:
         held = "SELECT 1 FROM runs WHERE holder = ?"
@@ -455,7 +462,7 @@ class Writer:
         """Move the log into the file; where others are reading, as much of it as can be."""
         database = self.database
         with self._lock:
-            self._pages = 0
+            self._pages, self._synced_at = 0, time.monotonic()
             try:
                 if database.fault is not None:
                     database.fault("checkpoint")

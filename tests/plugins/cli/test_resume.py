@@ -145,6 +145,35 @@ def test_a_run_that_goes_on_can_be_interrupted_and_tells_all_that_was_done(
     assert (tmp_path / "done.txt").read_text().split().count("first") == 0
 
 
+@pytest.mark.slow
+def test_of_two_commands_that_go_on_with_one_run_one_does_and_the_other_names_it(
+    call: Call, team: Write, tmp_path: Path
+) -> None:
+    write_agents(tmp_path, "crashing", AGENTS)
+    killed(tmp_path, team(CRASHING), "--var", "reader=all")
+    (info,) = listed(call)
+    both = [
+        subprocess.Popen(
+            [*COMMAND, "resume", info["run_id"], "-q"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not (over := [process for process in both if process.poll() is not None]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (loser,) = over
+    (winner,) = [process for process in both if process is not loser]
+    out, err = loser.communicate(timeout=20)
+    assert (loser.returncode, out) == (1, "")
+    assert re.search(rf"^marsys: RunHeld: run '{info['run_id']}' is held by .*process {winner.pid} on ", err)
+    (tmp_path / "go").touch()
+    out, _ = winner.communicate(timeout=20)
+    assert (winner.returncode, out) == (0, "The end.\n")
+    assert (tmp_path / "done.txt").read_text().split() == ["first", "second", "second", "third"]
+
+
 def test_a_run_that_failed_goes_on_at_the_step_that_did(call: Call, team: Write, tmp_path: Path) -> None:
     write_agents(tmp_path, "failing_once", FAILED_ONCE)
     path = team(

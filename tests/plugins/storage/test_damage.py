@@ -99,31 +99,69 @@ def test_an_entry_does_not_fit_into_another_run(path):
     ask(path, question)
 
 
-def test_a_changed_status_is_found(path):
-    changed(path, "UPDATE runs SET status = 'dine' WHERE id = 1")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("status = 'dine'", "'dine'"),
+        ("task = 'another'", "what is known of it is not what its checksum says"),
+        ("fingerprint = '{'", "what is known of it is not what its checksum says"),
+        ("session_id = CAST(x'ff' AS TEXT)", "what is known of it is not what its checksum says"),
+        ("created = 'soon'", "what is known of it is not what its checksum says"),
+    ],
+)
+def test_a_run_whose_row_was_changed_is_listed_as_damaged_beside_the_others(path, change, said):
+    changed(path, f"UPDATE runs SET {change} WHERE id = 1")
 
     async def question(store):
-        for asked in (store.info("a"), store.runs()):
-            with pytest.raises(StoreDamaged, match=r"^the table of runs in '.*' is damaged: .*'dine'"):
-                await asked
+        listed = await store.runs()
+        assert [(info.run_id, info.status) for info in listed] == [("b", "succeeded"), ("a", "damaged")]
+        assert said in listed[1].error
+        assert await store.runs(status=["damaged"], limit=1) == listed[1:]
+        assert [info.run_id for info in await store.runs(status=["succeeded", "damaged"])] == ["b", "a"]
+        with pytest.raises(StoreDamaged, match=r"^run 'a' in '.*' is damaged: .*") as told:
+            await store.info("a")
+        assert said in str(told.value)
+        assert told.value.run_id == "a"
+        assert len(await store.entries("a")) == 40
         assert (await store.info("b")).status == "succeeded"
+        assert [each.run_id for each in (await store.check()).damage] == ["a"]
 
     ask(path, question)
 
 
-def test_a_large_value_that_was_changed_is_found(path):
-    changed(path, "UPDATE blobs SET data = 'x' WHERE id = 1")
+def test_a_run_that_is_missing_in_the_index_is_found_all_the_same(path):
+    connection = sqlite3.connect(path)
+    (page,) = connection.execute(
+        "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_runs_1'"
+    ).fetchone()
+    connection.close()
+    whole = bytearray(path.read_bytes())
+    place = whole.rindex(b"a", (page - 1) * 4096, page * 4096)
+    whole[place] ^= 0x10
+    path.write_bytes(whole)
+
+    async def question(store):
+        assert (await store.info("a")).status == "succeeded"
+        assert len(await store.entries("a")) == 40
+        assert any("index" in each.what for each in (await store.check()).damage)
+
+    ask(path, question)
+
+
+@pytest.mark.parametrize("data", ["'x'", "CAST(x'ff' AS TEXT)", "x'ff'"])
+def test_a_large_value_that_was_changed_is_found(path, data):
+    changed(path, f"UPDATE blobs SET data = {data} WHERE id = 1")
     sha256, _data = hashed(b"a" * 9000)
 
     async def question(store):
-        for asked in (store.blob(sha256), store.blobs("a")):
+        for asked, of in ((store.blob(sha256), ""), (store.blobs("a"), " of run 'a'")):
             with pytest.raises(
-                StoreDamaged, match=rf"^the large value {sha256} in '.*' is damaged: its hash is"
+                StoreDamaged, match=rf"^the large value {sha256}{of} in '.*' is damaged: its hash is another$"
             ):
                 await asked
         assert len(await store.blobs("b")) == 1
-        assert [each.what for each in (await store.check()).damage] == [
-            f"the large value {sha256} has another hash"
+        assert [(each.run_id, each.what) for each in (await store.check()).damage] == [
+            ("a", f"the large value {sha256} has another hash")
         ]
         with pytest.raises(StoreDamaged):
             await store.export("a", path.with_suffix(".jsonl"))

@@ -377,7 +377,8 @@ def test_what_could_not_be_written_is_written_with_the_next_commit(tmp_path, poi
         log.update(steps=1)
         points.append(point)
         with pytest.raises(
-            StoreError, match=r"^could not write in '.*runs\.db': the disk refused .*No space left"
+            StoreError,
+            match=r"^could not write in '.*runs\.db': the disk is full; make room there .*No space left",
         ):
             await log.commit()
         assert await store.entries("r") == []
