@@ -91,16 +91,18 @@ class Durable:
         """Wait until all of it is kept: as a run with more than its task begins, after a step, round an effect."""
         if self.level == "run":
             return
-        if self.broken is None:
+        broken = self.broken
+        if broken is None:
             try:
                 await self.log.commit()
             except StoreError as error:
                 self.fail(error)
+                broken = error
             else:
                 return
         # What is not kept must take no effect: the run is cancelled, and code that is shielded from that has the error.
         await trio.lowlevel.checkpoint()
-        raise self.broken
+        raise broken
 
     def fail(self, error: StoreError) -> None:
         """Let the run end here: the store cannot keep it."""

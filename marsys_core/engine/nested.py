@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from marsys_core.orchestrator import Outer, remaining
 
 if TYPE_CHECKING:
     from marsys_core.agents import Team
+    from marsys_core.engine.replay import RecordedTeam
     from marsys_core.engine.step import Step
     from marsys_core.results import RunResult
 
@@ -73,6 +74,8 @@ class _Call:
     at: int
     began: float
     shell: RunShell | None = None
+    counted: Sequence[e.TeamFailed] = ()
+    """How it had ended before, each time that holds: what it had spent by then is counted."""
 
     def start(self, task: Any) -> None:
         step = self.step
@@ -88,10 +91,13 @@ class _Call:
         if self.shell is not None:
             steps, usage = self.shell.orchestrator.state.steps, self.shell.usage or usage
             tool_calls = _tool_calls(self.shell)
-            assert self.shell.orchestrator.outer is not None  # it is nested
-            self.shell.orchestrator.outer.settle(steps=steps, usage=usage, tool_calls=tool_calls)
             if self.shell.usage is not None:
                 step.usage = usage if step.usage is None else step.usage + usage
+            for before in self.counted:
+                steps, tool_calls = steps - before.steps, tool_calls - before.tool_calls
+                usage = _less(usage, before.usage)
+            assert self.shell.orchestrator.outer is not None  # it is nested
+            self.shell.orchestrator.outer.settle(steps=steps, usage=usage, tool_calls=tool_calls)
         spent = (steps, usage, tool_calls, trio.current_time() - self.began)
         where = (step.branch.id, self.at + 1, step.cause, step.node, self.team, self.call_id, self.inner)
         if error is None:
@@ -99,6 +105,14 @@ class _Call:
         else:
             text = f"{type(error).__name__}: {told(error)}" if isinstance(error, Exception) else "interrupted"
             step.run.record(e.TeamFailed(*where, text, *spent))
+
+
+def _less(usage: Usage, counted: Usage) -> Usage:
+    """Return what was spent since `counted` was."""
+    left = {
+        name: value - getattr(counted, name) for name, value in attrs.asdict(usage, recurse=False).items()
+    }
+    return Usage(**left)
 
 
 def _tool_calls(run: RunShell) -> int:
@@ -129,15 +143,15 @@ async def run_team(step: Step, team: Team, task: Any, call_id: str = "") -> Any:
     """
     _check_team(step, team)
     known = None if step.replay is None else step.replay.team(team.name, step.run.keep(task))
-    if known is not None and known[1] is not None:
-        return _answered(step, team, known[1])
-    call = _begin(step, team, task, call_id) if known is None else _again(step, team, known[0])
+    if known is not None and known.ended is not None:
+        return _answered(step, team, known.ended)
+    call = _begin(step, team, task, call_id) if known is None else _again(step, team, known)
     try:
         call.shell = await _assemble(call, team, task)
         if known is not None and step.run.engine.store is not None:
             await take_up(call.shell, step.run.engine.store)
             assert call.shell.orchestrator.outer is not None  # it is nested
-            call.shell.orchestrator.outer.take_up(call.shell.orchestrator.state)
+            call.shell.orchestrator.outer.take_up(call.shell.orchestrator.state, call.counted)
         async with aside(step):
             with nullcontext() if step.run.people is None else step.run.people.above(call.shell.people):
                 await _carry_out(step, call.shell, call_id)
@@ -198,11 +212,13 @@ def _begin(step: Step, team: Team, task: Any, call_id: str) -> _Call:
     if at is None:
         at = branch.n
         branch.n += 2
+    # Where something is void, a run of this place may be there from before.
+    life = f"-{step.run.skipped}" if step.run.skipped else ""
     call = _Call(
         step=step,
         team=team.name,
         call_id=call_id or f"{branch.id}:{step.step}:{at}",
-        inner=f"{step.run_id}-{branch.id}-{at}",
+        inner=f"{step.run_id}-{branch.id}-{at}{life}",
         at=at,
         began=trio.current_time(),
     )
@@ -210,15 +226,24 @@ def _begin(step: Step, team: Team, task: Any, call_id: str) -> _Call:
     return call
 
 
-def _again(step: Step, team: Team, started: e.TeamStarted) -> _Call:
-    """Return the call of a nested run that had begun and not ended."""
+def _again(step: Step, team: Team, known: RecordedTeam) -> _Call:
+    """Return the call of a nested run that had begun, and had not ended or had failed: it goes on."""
+    branch, at, failed = step.branch, known.started.n, known.failed
+    if failed is not None:  # its place is taken, or is of what does not hold any more
+        at = branch.n
+        branch.n += 2
     return _Call(
         step=step,
         team=team.name,
-        call_id=started.call_id,
-        inner=started.inner,
-        at=started.n,
+        call_id=known.started.call_id,
+        inner=known.started.inner,
+        at=at,
         began=trio.current_time(),
+        counted=[
+            event
+            for event in step.run.journal.events
+            if type(event) is e.TeamFailed and event.inner == known.started.inner
+        ],
     )
 
 

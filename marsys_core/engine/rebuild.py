@@ -102,11 +102,13 @@ def bring_to(
 
 
 def parted(events: Sequence[e.Event]) -> tuple[list[e.Event], list[e.Event]]:
-    """Return the events that hold, and those that were made void by going on from before them."""
+    """Return the events that hold, and those that were made void by going on from before them, with what did so."""
     kept: list[e.Event] = []
     void: list[e.Event] = []
     for event in events:
         if type(event) is e.RunResumed:
+            if kept and kept[-1].seq >= event.at:
+                void.append(event)
             while kept and kept[-1].seq >= event.at:
                 void.append(kept.pop())
         else:

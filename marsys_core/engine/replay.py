@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from marsys_core.engine.step import Step
     from marsys_core.journal import Journal
 
-__all__ = ["INTERRUPTED", "UNCALLED", "RecordedTool", "Replay", "answered", "asked", "key_of", "replays"]
+__all__ = [
+    "INTERRUPTED",
+    "UNCALLED",
+    "RecordedTeam",
+    "RecordedTool",
+    "Replay",
+    "answered",
+    "asked",
+    "key_of",
+    "replays",
+]
 
 _CALLS = (
     e.ModelCalled, e.ModelReplied, e.ModelFailed, e.ToolStarted, e.ToolFinished, e.ToolFailed, e.TeamStarted, e.TeamFinished, e.TeamFailed,
@@ -41,6 +51,8 @@ _PLAIN = (
     PermissionError,
 )
 _ANEW = (e.StepStarted, e.StepRetried, e.StepSteered)
+_BEGINNINGS = (e.ToolStarted, e.TeamStarted)
+_CALL_ENDS = (e.ToolFinished, e.ToolFailed, e.TeamFinished, e.TeamFailed)
 
 
 @attrs.frozen(eq=False)
@@ -63,6 +75,18 @@ class RecordedTool:
         return not self.started.idempotent
 
 
+@attrs.frozen(eq=False)
+class RecordedTeam:
+    """A nested run as its step has recorded it.
+
+    `ended` is None where it is to go on; `failed` then is how it had ended before, if it had.
+    """
+
+    started: e.TeamStarted
+    ended: e.TeamFinished | e.TeamFailed | None
+    failed: e.TeamFailed | None = None
+
+
 @attrs.define(eq=False)
 class Replay:
     """The recorded calls of one step, each given out once.
@@ -82,9 +106,7 @@ class Replay:
     _at_once: bool = False
     _spent: dict[str, list[e.TeamFinished | e.TeamFailed]] = attrs.field(factory=lambda: defaultdict(list))
     _tools: dict[tuple[str, str], deque[RecordedTool]] = attrs.field(factory=lambda: defaultdict(deque))
-    _teams: dict[tuple[str, str], deque[tuple[e.TeamStarted, e.TeamFinished | e.TeamFailed | None]]] = (
-        attrs.field(factory=lambda: defaultdict(deque))
-    )
+    _teams: dict[tuple[str, str], deque[RecordedTeam]] = attrs.field(factory=lambda: defaultdict(deque))
     _asked: dict[str, e.UserAsked] = attrs.field(factory=dict)
     _answers: dict[str, e.UserAnswered] = attrs.field(factory=dict)
     _heard: dict[str, e.UserAnswered] = attrs.field(factory=dict)
@@ -145,9 +167,10 @@ class Replay:
                 )
             elif type(event) is e.TeamStarted:
                 end = by_call[True, event.call_id].popleft() if by_call[True, event.call_id] else None
-                if type(end) is e.TeamFailed and not failures:
-                    continue
-                replay._teams[event.team, key_of(journal, event.task)].append((event, end))
+                known = RecordedTeam(event, end)
+                if type(end) is e.TeamFailed and (end.error == INTERRUPTED or not failures):
+                    known = RecordedTeam(event, None, end)
+                replay._teams[event.team, key_of(journal, event.task)].append(known)
         begun = {event.n + 1 for event in events if type(event) is e.ToolStarted}
         allowed = {asked.n for asked in replay._asked.values() if asked.kind == "approval"}
         replay._loose = not allowed <= begun
@@ -247,7 +270,7 @@ class Replay:
         waiting = self._tools.get((name, key_of(self.journal, arguments)))
         return waiting.popleft() if waiting else None
 
-    def team(self, name: str, task: Any) -> tuple[e.TeamStarted, e.TeamFinished | e.TeamFailed | None] | None:
+    def team(self, name: str, task: Any) -> RecordedTeam | None:
         """Return the next nested run of that team on this task, if it is recorded."""
         waiting = self._teams.get((name, key_of(self.journal, task)))
         return waiting.popleft() if waiting else None
@@ -304,33 +327,104 @@ def replays(
         void: The events that do not hold any more, in order; their steps count as far as they went well.
         given: What each void step was given, by the `seq` of its beginning.
     """
-    begun: dict[str, tuple[int, list[e.Event]]] = {}
-    found: dict[tuple[str, int], Replay] = {}
-    for event in kept:
-        _follow(begun, event)
-        if type(event) in _ENDS:
-            begun.pop(event.branch, None)
-    if not void:
-        return {(branch, step): Replay.of(journal, events) for branch, (step, events) in begun.items()}
-    for event in void:
-        _follow(begun, event)
-        if type(event) in _ENDS and event.branch in begun:
-            step, events = begun.pop(event.branch)
-            replay = found[event.branch, step] = Replay.of(journal, events, failures=False)
-            if type(event) is e.StepFinished and given is not None:
-                replay.finished, replay.given = event, given.get(events[0].seq)
-    for branch, (step, events) in begun.items():
-        found[branch, step] = Replay.of(journal, events, failures=False)
-    return found
+    steps = _Steps({event.seq for event in kept}, given or {})
+    for event in sorted([*kept, *void], key=lambda event: event.seq) if void else kept:
+        steps.follow(event)
+    return {place: taken.replay(journal) for place, taken in steps.taken.items()}
 
 
-def _follow(begun: dict[str, tuple[int, list[e.Event]]], event: e.Event) -> None:
-    kind = type(event)
-    if kind is e.StepStarted:
-        begun[event.branch] = (event.step, [event])  # type: ignore[attr-defined]
-    elif (kind in _ANEW or kind in _CALLS) and event.branch in begun:
-        step, events = begun[event.branch]
-        begun[event.branch] = (step, [event] if kind in _ANEW else [*events, event])
+@attrs.define(eq=False)
+class _Taken:
+    """What is recorded of one step, as often as it was taken."""
+
+    begun: int = -1
+    calls: list[e.Event] = attrs.field(factory=list)
+    is_void: bool = False
+    finished: e.StepFinished | None = None
+    given: Any = None
+    _open: Counter[tuple[bool, str]] = attrs.field(factory=Counter)
+
+    def add(self, event: e.Event) -> None:
+        """Note a call; the end of one that had been cut off, or had failed, stands in for what was its end."""
+        kind = type(event)
+        if kind in _BEGINNINGS or kind in _CALL_ENDS:
+            which = (kind is e.TeamStarted or kind in _TEAM_ENDS, event.call_id)  # type: ignore[attr-defined]
+            if kind in _BEGINNINGS:
+                self._open[which] += 1
+            elif self._open[which]:
+                self._open[which] -= 1
+            else:
+                self._forget_end(*which)
+        self.calls.append(event)
+
+    def _forget_end(self, team: bool, call_id: str) -> None:
+        failed = e.TeamFailed if team else e.ToolFailed
+        for index in range(len(self.calls) - 1, -1, -1):
+            earlier = self.calls[index]
+            if type(earlier) is failed and earlier.call_id == call_id:
+                del self.calls[index]
+                return
+
+    def anew(self, event: e.Event) -> None:
+        """Note that the step is tried once more, in the same life."""
+        self.calls = [event]
+        self._open.clear()
+
+    def replay(self, journal: Journal) -> Replay:
+        """Return it as what answers the step."""
+        replay = Replay.of(journal, self.calls, failures=not self.is_void)
+        replay.finished, replay.given = self.finished, self.given
+        return replay
+
+
+@attrs.define(eq=False)
+class _Steps:
+    """The steps of a run that have not ended for good, while its events are read life by life.
+
+    What a process has done that took up an earlier place of the record comes after what is void by that, and is
+    about the same steps: which step a branch was in is looked up among the events that held at the time.
+    """
+
+    kept: Set[int]
+    given: Mapping[int, Any]
+    taken: dict[tuple[str, int], _Taken] = attrs.field(factory=dict)
+    _open: dict[str, int] = attrs.field(factory=dict)
+    _held: list[e.Event] = attrs.field(factory=list)
+
+    def follow(self, event: e.Event) -> None:
+        kind = type(event)
+        if kind is e.RunResumed:
+            self._go_back(event.at)  # type: ignore[attr-defined]
+            return
+        if kind in _ANEW or kind in _ENDS:
+            self._held.append(event)
+        if kind is e.StepStarted:
+            self._open[event.branch] = step = event.step  # type: ignore[attr-defined]
+            self.taken.setdefault((event.branch, step), _Taken()).begun = event.seq
+            return
+        place = (event.branch, self._open.get(event.branch, -1))
+        taken = self.taken.get(place)
+        if taken is None:
+            return
+        if kind in _ANEW:
+            taken.anew(event)
+        elif kind in _CALLS:
+            taken.add(event)
+        elif kind in _ENDS and event.seq in self.kept:
+            del self.taken[place], self._open[event.branch]
+        elif kind in _ENDS:
+            taken.is_void = True
+            if type(event) is e.StepFinished:
+                taken.finished, taken.given = event, self.given.get(taken.begun)
+
+    def _go_back(self, at: int) -> None:
+        self._held = [event for event in self._held if event.seq < at]
+        self._open = {}
+        for event in self._held:
+            if type(event) is e.StepStarted:
+                self._open[event.branch] = event.step
+            elif type(event) in _ENDS:
+                self._open.pop(event.branch, None)
 
 
 def asked(request: ModelRequest) -> int:

@@ -102,11 +102,11 @@ async def fork(
     index = _step(kept, at, run_id)
     given, step = given_to(events), kept[index]
     past = kept[:index]
-    for seq, event in enumerate(past):
-        event.seq = seq
     blobs = await store.blobs(run_id)
     await recall_again(run, past, blobs)
     bring_to(run, past, [*kept[index:], *void], blobs, given)
+    for seq, event in enumerate(past):
+        event.seq = seq
     run.before, run.lives = past[-1].time, [(past[-1].time, run.wall_now())]
     given_instead = edit if edit is KEEP else run.keep(edit)
     await begin_log(run, store, (run_id, step.seq))

@@ -6,7 +6,7 @@ it as well, up to that of the run, and on into the run that a nested one is part
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -86,16 +86,25 @@ class Outer:
             outer.ledger.state.steps += 1
             outer = outer.ledger.outer
 
-    def take_up(self, state: RunState) -> None:
-        """Count what a nested run had come to when it was interrupted, as if it had gone on here since."""
+    def take_up(self, state: RunState, counted: Sequence[Any] = ()) -> None:
+        """Count what a nested run had come to when it was interrupted, as if it had gone on here since.
+
+        Args:
+            state: Where it is.
+            counted: How it had failed before, where that has been folded, and what it had spent with it.
+        """
+        steps = state.steps - sum(each.steps for each in counted)
         outer: Outer | None = self
         while outer is not None:
-            outer.ledger.state.steps += state.steps
+            outer.ledger.state.steps += steps
             outer = outer.ledger.outer
         spent = state.share
         if spent is not None and self.branch.share is not None:
             self.branch.share.add(
-                steps=spent.steps, tokens=spent.tokens, cost=spent.cost, tool_calls=spent.tool_calls
+                steps=steps,
+                tokens=spent.tokens - sum(each.usage.total_tokens for each in counted),
+                cost=spent.cost - sum(each.usage.cost for each in counted),
+                tool_calls=spent.tool_calls - sum(each.tool_calls for each in counted),
             )
 
     def settle(self, *, steps: int, usage: Usage, tool_calls: int) -> None:

@@ -69,7 +69,7 @@ def forget(ctx: click.Context, session_id: str, place: Place) -> None:
         await store.forget_session(session_id)
         return known
 
-    known = in_store(ctx, place, look)
+    known = in_store(ctx, place, look, writes=True)
     click.echo(f"session {session_id!r} {'is forgotten' if known else 'was not remembered'}")
 
 

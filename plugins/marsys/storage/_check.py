@@ -38,9 +38,9 @@ def checked(reader: Reader) -> StoreReport:
         Damage(run_id=run_id, what="a large value of it is missing")
         for (run_id,) in _rows(reader, missing, damage)
     ]
-    for found in _rows(reader, "SELECT session_id FROM sessions ORDER BY id", damage):
+    for (session_id,) in _rows(reader, "SELECT session_id FROM sessions ORDER BY id", damage):
         try:
-            reader.recall(found[0])
+            reader.recall(session_id)
         except StoreDamaged as error:
             damage.append(Damage(what=str(error)))
     broken = {each.run_id for each in damage}

@@ -1,3 +1,5 @@
+"""What tests of stores share."""
+
 from __future__ import annotations
 
 import os

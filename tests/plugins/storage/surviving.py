@@ -1,144 +1,76 @@
-"""A run that is killed at one boundary of writing after the other, and gone on with by the next process.
+"""Runs that are killed at one boundary of writing after the other, each gone on with by another process.
 
-It is run by test_surviving.py, in a process that has started neither Trio nor a thread, so that it can fork: each
-point is one child that runs until it is killed there, and one that goes on from what it finds. What agents and tools
-do in the world is a line each in a file beside the store, synced before they return.
+It is run by test_surviving.py, in a process that has started neither Trio nor a thread, so that it can fork. Each
+child goes on with the run that the child before it has left behind, judges what came of it, and then begins a run of
+its own, in which it is killed. What the system has taken from a process (its writes to a file) outlives it whether
+that file is on a disk or in memory, so a folder in memory is as good here; a loss of power is another test's part.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
+import itertools
 import json
 import os
+import shutil
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import attrs
 import trio
 
 from marsys.storage import SQLiteStore
-from marsys_core import events as e
-from marsys_core.agents import Agent, FunctionAgent
 from marsys_core.config import ExecutionConfig
 from marsys_core.engine.fingerprint import made_of
-from marsys_core.orchestra import Orchestra
-from marsys_core.tools import Tool, tool
 from marsys_core.topology import Topology
-from tests.core.fakes import BARE, FakeModel, call
-from tests.plugins.storage.sweep import forked
+from tests.plugins.storage.crashes import FILE, Case, Life, Point, Whole
+from tests.plugins.storage.forking import begun, ended
+from tests.plugins.storage.journeys import JOURNEYS, World
+from tests.plugins.storage.judging import meant, wrong_with
 
-TOPOLOGY = "Begin -> [Left, Right] -> Check -> Close"
-ANSWER = "Close: Check: 2 came, with 8"
-EFFECTS = {f"{side}{number}" for side in ("left", "right") for number in range(3)} | {"check0", "check1"}
-STEPS = {"Begin", "Left", "Right", "Check", "Close"}
-LARGE = "x" * 5000  # what is put away by its hash
+__all__ = ["main"]
 
-Point = tuple[int, bool, bool]
-"""The number of the boundary, whether small commits are made on the loop's thread, whether tools are idempotent."""
+LONGEST = 60  # seconds that one child may take before it is ended
 
-
-class World:
-    """What is outside of the process, and stays when it is gone."""
-
-    def __init__(self, path: Path) -> None:
-        self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    def happens(self, *what: str) -> None:
-        os.write(self.file, (" ".join(what) + "\n").encode())
-        os.fsync(self.file)
+# -- lives ---------------------------------------------------------------------------------------
 
 
-def team(world: World, idempotent: bool) -> list[Agent | FunctionAgent]:
-    @tool(idempotent=idempotent)
-    async def act(what: str, context: object) -> str:
-        """Do something that can be seen from outside."""
-        world.happens("effect", what, context.call_id)  # type: ignore[attr-defined]
-        return f"{what} {LARGE}"
-
-    def stepping(name: str, answer: object) -> FunctionAgent:
-        async def step(prompt: object, context: object) -> object:
-            world.happens("step", name)
-            return await answer(prompt, context)  # type: ignore[operator]
-
-        return FunctionAgent(step, name=name)
-
-    async def begin(prompt: object, context: object) -> str:
-        return f"{prompt} {LARGE}"
-
-    async def check(prompt: object, context: object) -> str:
-        done = [await context.call_tool("act", what=f"check{number}") for number in range(2)]  # type: ignore[attr-defined]
-        return f"Check: {len(prompt)} came, with {len(done) + 6}"  # type: ignore[arg-type]
-
-    async def close(prompt: object, context: object) -> str:
-        return f"Close: {prompt}"
-
-    checking = stepping("Check", check)
-    checking.tools = (act,)
-    sides = [_side(name, act, world) for name in ("Left", "Right")]
-    return [stepping("Begin", begin), *sides, checking, stepping("Close", close)]
+def prepare(case: Case, folder: Path, _told: int) -> None:
+    """Leave behind what a run begins with: no file, one without runs, or one with a run that has failed."""
+    folder.mkdir()
+    journey = JOURNEYS[case.journey]
+    if journey.mends:
+        assert not Life(case, folder, breaks=True).live().success
+    elif not journey.makes_file:
+        trio.run(_made, folder)
 
 
-def _side(name: str, act: Tool, world: World) -> Agent:
-    """An agent that makes two calls at once, and then one more."""
-
-    def reply(request: object) -> object:
-        said = request.messages  # type: ignore[attr-defined]
-        answered = sum(message.role == "tool" for message in said)
-        if answered == 0:
-            world.happens("step", name)
-            return [call("act", f"{name}{n}", what=f"{name.lower()}{n}") for n in range(2)]
-        return call("act", f"{name}2", what=f"{name.lower()}2") if answered == 2 else f"{name} is done"
-
-    return Agent(name, model=FakeModel(reply), tools=[act])  # type: ignore[arg-type]
+async def _made(folder: Path) -> None:
+    async with SQLiteStore(folder / FILE):
+        pass
 
 
-def live(path: Path, point: Point, fault: object, told: int) -> None:
-    """Run, or go on with what is there, and tell what came of it."""
-    _, inline, idempotent = point
-    gc.disable()
-    world = World(path.with_suffix(".world"))
-
-    async def main() -> dict[str, object]:
-        async with (
-            SQLiteStore(path, inline=inline, fault=fault) as store,  # type: ignore[arg-type]
-            Orchestra(plugins=BARE, storage=store) as orchestra,
-        ):
-            result = await orchestra.execute(
-                "task",
-                TOPOLOGY,
-                agents=team(world, idempotent),
-                execution_config=ExecutionConfig(raise_errors=False),
-                session_id="s",
-                resume=True,
-            )
-            events = await orchestra.history(result.run_id)
-            calls = {each.call_id: each.arguments for each in events if isinstance(each, e.ToolStarted)}
-            runs = await orchestra.runs()
-            return {
-                "answer": result.final_response,
-                "error": f"{type(result.error).__name__}: {result.error}",
-                "uncertain": [
-                    _what(calls[each.call_id]) for each in events if isinstance(each, e.ToolUncertain)
-                ],
-                "steps": result.total_steps,
-                "runs": [info.status for info in runs],
-                "sound": (await store.check()).ok,
-            }
-
-    os.write(told, json.dumps(trio.run(main)).encode())
+def unbroken(case: Case, before: Path, folder: Path, told: int) -> None:
+    """Run without being killed, and tell what came of it, and what was imported."""
+    points: list[str] = []
+    shutil.copytree(before, folder)
+    life = Life(case, folder, points.append)
+    result = life.live()
+    assert result.success, result.error
+    modules = [name for name in sys.modules if name.partition(".")[0] in ("marsys", "marsys_core", "sqlite3")]
+    _tell(told, [points, meant(result), life.world.lines(), modules])
 
 
-def _what(arguments: object) -> str:
-    plain = json.loads(arguments) if isinstance(arguments, str) else arguments
-    return str(plain["what"])
-
-
-def killed(path: Path, point: Point, told: int) -> None:
-    """Run until the boundary with this number."""
-    left = point[0]
+def killed(point: Point, folder: Path) -> None:
+    """Run until the boundary with this number. It returns where the run came to its end before."""
+    left = point.number
+    shutil.copytree(point.whole.before, folder)
 
     def fault(_name: str) -> None:
         nonlocal left
@@ -146,120 +78,145 @@ def killed(path: Path, point: Point, told: int) -> None:
         if left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    live(path, point, fault, told)
+    Life(point.case, folder, fault).live()
 
 
-def count(path: Path, point: Point, told: int) -> None:
-    """Run without being killed, and tell the boundaries and what was imported."""
-    points: list[str] = []
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    live(path, point, points.append, quiet)
-    modules = [name for name in sys.modules if name.partition(".")[0] in ("marsys", "marsys_core", "sqlite3")]
-    os.write(told, json.dumps([points, modules]).encode())
+# -- processes -----------------------------------------------------------------------------------
 
 
-def wrong_with(folder: Path, point: Point) -> list[str]:
-    """Kill a run at `point`, go on with it, and return what is not as it should be."""
-    name = "-".join(map(str, map(int, point)))
-    path, told_path = folder / f"{name}.db", folder / f"{name}.told"
-    told = os.open(told_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    problems = []
-    ended = forked(killed, path, point, told)
-    if ended not in (0, -signal.SIGKILL):
-        problems.append(f"the first process ended with {ended}")
-    os.ftruncate(told, 0)
-    os.lseek(told, 0, os.SEEK_SET)
-    if forked(live, path, point, None, told):
-        problems.append("the second process failed")
-    else:
-        problems += _judged(
-            json.loads(told_path.read_text()), path.with_suffix(".world"), idempotent=point[2]
-        )
-    os.close(told)
-    for left in folder.glob(f"{name}.*"):
-        left.unlink()
-    return problems
+def _tell(told: int, what: Any) -> None:
+    with os.fdopen(told, "w", closefd=False) as file:
+        file.write(json.dumps(what) + "\n")
 
 
-def _judged(found: dict[str, object], world: Path, *, idempotent: bool) -> list[str]:
-    lines = [line.split() for line in world.read_text().splitlines()]
-    keys: dict[str, set[str]] = {}
-    times: Counter[str] = Counter()
-    for what, name, *key in lines:
-        if what == "effect":
-            times[name] += 1
-            keys.setdefault(name, set()).update(key)
-    uncertain = set(found["uncertain"])  # type: ignore[call-overload]
-    problems = [f"{name} under several keys: {found}" for name, found in keys.items() if len(found) > 1]
-    if not found["sound"] or len(found["runs"]) != 1:  # type: ignore[arg-type]
-        problems.append(f"the store holds {found['runs']}, sound: {found['sound']}")
-    if not idempotent:
-        problems += [f"{name} {count} times" for name, count in times.items() if count > 1]
-    if idempotent and uncertain:
-        problems.append(f"uncertain, though idempotent: {uncertain}")
-    if uncertain:
-        if "UncertainOutcome" not in str(found["error"]):
-            problems.append(f"uncertain and not told: {found['error']}")
-        return problems
-    if (found["answer"], found["steps"]) != (ANSWER, 5):
-        problems.append(f"came to {found}")
-    lost = (EFFECTS - times.keys()) | (STEPS - {name for what, name, *_ in lines if what == "step"})
-    return problems + [f"{name} is lost" for name in sorted(lost)]
+def _child(work: Callable[..., object], *args: Any) -> tuple[int, list[Any]]:
+    """Do `work` in a child, which gets a pipe as its last argument; return how it ended, and what it told."""
+    hears, tells = os.pipe()
+    pid = begun(_limited, work, *args, tells)
+    os.close(tells)
+    with os.fdopen(hears) as file:
+        told = [json.loads(line) for line in file]
+    return ended(pid), told
 
 
-def worker(folder: Path, points: list[Point], told: int) -> None:
-    wrong = [[point, problems] for point in points if (problems := wrong_with(folder, point))]
-    os.write(told, (json.dumps([len(points), wrong]) + "\n").encode())
+def _limited(work: Callable[..., object], *args: Any) -> None:
+    signal.alarm(LONGEST)
+    gc.disable()
+    work(*args)
 
 
-def main(folder: Path, most: int) -> None:
-    """Try about `most` points, shared out among the processors, and print what was wrong with which."""
-    kinds: set[str] = set()
+def relay(left: tuple[Point, Path] | None, own: tuple[Point, Path] | None, told: int) -> None:
+    """Go on with the run that is left, and tell what is wrong; then run until killed, or tell that it was not."""
+    if left is not None:
+        _tell(told, wrong_with(*left))
+    if own is not None:
+        killed(*own)
+        _tell(told, "it came to its end")
+
+
+@attrs.define(eq=False)
+class Runner:
+    """Tries points, one after the other, each in a child of its own."""
+
+    folder: Path
+    tried: int = 0
+    wrong: list[tuple[str, list[str]]] = attrs.field(factory=list)
+    _left: tuple[Point, Path] | None = None
+    _names: Iterator[int] = attrs.field(factory=itertools.count)
+
+    def run(self, points: Sequence[Point], told: int) -> None:
+        """Try all of them, and tell how many were, and what was wrong with which."""
+        for point in points:
+            while (next_ := self._try(point)) is not None:
+                point = next_  # noqa: PLW2901
+        self._follow(None)
+        _tell(told, [self.tried, self.wrong])
+
+    def _try(self, point: Point) -> Point | None:
+        """Try a point. A run takes another number of writes each time: return one before where it had ended."""
+        own = point, self.folder / str(next(self._names))
+        status, told = self._follow(own)
+        if status == -signal.SIGKILL:
+            self._left = own
+            return None
+        if told[-1:] == ["it came to its end"]:
+            return attrs.evolve(point, number=point.number - 1)
+        self.wrong.append((str(point), [f"its process ended with {status}"]))
+        return None
+
+    def _follow(self, own: tuple[Point, Path] | None) -> tuple[int, list[Any]]:
+        """Begin the next child, and note what it says of the run that is left."""
+        left, self._left = self._left, None
+        status, told = _child(relay, left, own)
+        if left is not None:
+            self.tried += 1
+            problems = told.pop(0) if told else [f"the process that went on with it ended with {status}"]
+            if problems:
+                self.wrong.append((str(left[0]), problems))
+            shutil.rmtree(left[1])
+        return status, told
+
+
+def plan(folder: Path, least: int) -> list[Point]:
+    """Return at least so many points: all boundaries of all cases of a turn, and then of the next one."""
     points: list[Point] = []
-    for inline in (True, False):
-        for idempotent in (False, True):
-            first = (0, inline, idempotent)
-            told_path = folder / "counted"
-            told = os.open(told_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            assert forked(count, folder / f"whole-{inline}-{idempotent}.db", first, told) == 0
-            boundaries, modules = json.loads(told_path.read_text())
-            for name in modules:
-                importlib.import_module(name)
-            kinds.update(boundaries)
-            points += [(number, inline, idempotent) for number in range(len(boundaries))]
-    while len(points) < most:  # in another order of branches each time
-        points += points[: most - len(points)]
-    tried = [points[index * len(points) // most] for index in range(most)]
-    for each in team(World(Path(os.devnull)), idempotent=True):  # whose source need not be read by each child
-        made_of(
-            SimpleNamespace(  # type: ignore[arg-type]
-                topology=Topology.of(TOPOLOGY),
-                config=ExecutionConfig(),
-                agents={
-                    each.name: SimpleNamespace(
-                        agent=each, model=None, tools={given.name: given for given in each.tools}
-                    )
-                },
+    for number in itertools.count():
+        for place, case in enumerate(Case.turn(number)):
+            points += _points(case, folder / f"before-{number}-{place}", folder / "unbroken")
+        if len(points) >= least:
+            break
+    return points
+
+
+def _points(case: Case, before: Path, own: Path) -> Iterator[Point]:
+    """Carry a case out without a crash, and yield each boundary that it has."""
+    status, _ = _child(prepare, case, before)
+    assert status == 0, case
+    status, told = _child(unbroken, case, before, own)
+    assert status == 0, case
+    boundaries, meant, lines, modules = told[0]
+    shutil.rmtree(own)
+    for name in modules:
+        importlib.import_module(name)
+    whole = Whole(boundaries, meant, Counter((kind, name) for kind, name, _ in lines), before)
+    return (Point(case, whole, number) for number in range(len(boundaries)))
+
+
+def read_sources() -> None:
+    """Read what the agents are made of here, once, and not in each child."""
+    for journey in JOURNEYS.values():
+        for agent in journey.agents(World(Path(os.devnull)), "verified"):
+            prepared = SimpleNamespace(
+                agent=agent, model=None, tools={each.name: each for each in agent.tools}
             )
-        )
+            run = SimpleNamespace(
+                topology=Topology.of(journey.topology),
+                config=ExecutionConfig(),
+                agents={agent.name: prepared},
+            )
+            made_of(run)  # type: ignore[arg-type]
+
+
+def main(folder: Path, least: int) -> None:
+    """Try `least` points or more, shared out among the processors, and print what was wrong with which."""
+    read_sources()
+    points = plan(folder, least)
     gc.collect()
     gc.freeze()
-    workers = os.cpu_count() or 1
-    told_path = folder / "tried"
-    told = os.open(told_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    children = []
+    workers, running = os.cpu_count() or 1, []
     for number in range(workers):
-        pid = os.fork()
-        if pid == 0:
-            own = folder / str(number)
-            own.mkdir()
-            try:
-                worker(own, tried[number::workers], told)
-            finally:
-                os._exit(0)
-        children.append(pid)
-    for pid in children:
-        os.waitpid(pid, 0)
-    parts = [json.loads(line) for line in told_path.read_text().splitlines()]
-    wrong = [each for _, found in parts for each in found]
-    print(json.dumps({"tried": sum(tried for tried, _ in parts), "kinds": sorted(kinds), "wrong": wrong}))
+        own = folder / str(number)
+        own.mkdir()
+        hears, tells = os.pipe()
+        pid = begun(Runner(own).run, points[number::workers], tells)
+        os.close(tells)
+        running.append((pid, hears))
+    tried, wrong = 0, []
+    for pid, hears in running:
+        with os.fdopen(hears) as file:
+            told = json.loads(file.read() or "null")
+        assert ended(pid) == 0
+        tried += told[0]
+        wrong += told[1]
+    kinds = sorted({name for point in points for name in point.whole.boundaries})
+    print(json.dumps({"tried": tried, "kinds": kinds, "wrong": wrong}))

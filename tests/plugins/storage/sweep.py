@@ -17,24 +17,10 @@ import trio
 from marsys.storage import SQLiteStore
 from marsys_core.protocols.store import RunInfo
 from tests.plugins.storage.contract import entry, hashed
+from tests.plugins.storage.forking import forked
 
 RUNS, ENTRIES = 3, 3
 STEPS = int(os.environ.get("MARSYS_CRASH_STEPS", "4"))
-
-
-def forked(work, *args):
-    """Run `work` in a child and return how it ended: its exit status, or minus the signal."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work(*args)
-            status = 0
-        except BaseException as error:
-            sys.stderr.write(f"{error!r}\n")
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 async def one_run(store, run_id, told):

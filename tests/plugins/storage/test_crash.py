@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import textwrap
 from pathlib import Path
 
@@ -44,16 +43,6 @@ def told(process, expected=0):
     out, err = process.communicate(timeout=120)
     assert process.returncode == expected, err
     return out
-
-
-@pytest.fixture
-def in_memory(tmp_path):
-    """A folder that need not wait for a disk: a process that dies leaves the same behind there."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
 
 
 @pytest.mark.slow

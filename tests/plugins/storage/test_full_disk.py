@@ -20,7 +20,7 @@ from marsys_core.config import ExecutionConfig
 from marsys_core.errors import StoreError
 from marsys_core.orchestra import Orchestra
 from tests.core.fakes import BARE
-from tests.plugins.storage.surviving import ANSWER, EFFECTS, TOPOLOGY, World, team
+from tests.plugins.storage.acting import ANSWER, EFFECTS, TOPOLOGY, World, team
 
 STRIDE = 1 if os.environ.get("MARSYS_SIMULATE") == "1" else 7
 

@@ -7,9 +7,7 @@ import os
 
 import pytest
 
-from tests.plugins.storage.test_crash import in_memory, program
-
-__all__ = ["in_memory"]
+from tests.plugins.storage.test_crash import program
 
 POINTS = 1_000 if os.environ.get("MARSYS_SIMULATE") == "1" else 25
 

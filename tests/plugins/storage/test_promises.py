@@ -20,9 +20,9 @@ from marsys_core.config import ExecutionConfig
 from marsys_core.orchestra import Orchestra
 from marsys_core.protocols.store import RunInfo
 from tests.core.fakes import BARE
+from tests.plugins.storage.acting import ANSWER, TOPOLOGY, team
 from tests.plugins.storage.contract import entry
 from tests.plugins.storage.power import Disk, hidden
-from tests.plugins.storage.surviving import ANSWER, TOPOLOGY, team
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import tempfile
-from pathlib import Path
 
 import pytest
 import trio
@@ -18,17 +16,7 @@ from marsys_core.orchestra import Orchestra
 from tests.core.fakes import BARE
 from tests.plugins.storage.test_crash import program, told
 
-POINTS = 10_000 if os.environ.get("MARSYS_SIMULATE") == "1" else 150
-
-
-@pytest.fixture
-def in_memory(tmp_path):
-    """A folder that need not wait for a disk: a process that dies leaves the same behind there."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
+POINTS = 10_000 if os.environ.get("MARSYS_SIMULATE") == "1" else 1000
 
 
 @pytest.mark.slow
@@ -40,7 +28,7 @@ def test_a_run_that_is_killed_at_any_boundary_loses_nothing_and_repeats_nothing_
     found = json.loads(out)
 
     assert found["wrong"] == []
-    assert found["tried"] == POINTS
+    assert found["tried"] >= POINTS
     assert {"begin", "begun", "entries", "blob", "run", "call", "commit", "committed"} <= set(found["kinds"])
 
 
