@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -19,7 +19,17 @@ from marsys_core.backend.memory import Memory, Piece
 from marsys_core.errors import StoreDamaged, StoreError
 from marsys_core.protocols.store import Entry, RunInfo, Said
 
-__all__ = ["VERSION", "KeptRun", "entries_of", "entry_text", "escaped", "read_state", "state_of", "unescaped"]
+__all__ = [
+    "VERSION",
+    "KeptRun",
+    "counted_in",
+    "entries_of",
+    "entry_text",
+    "escaped",
+    "read_state",
+    "state_of",
+    "unescaped",
+]
 
 VERSION = 1
 """The version of the states that this code writes and reads."""
@@ -119,6 +129,16 @@ def entries_of(run: KeptRun, start: int = 0, stop: int | None = None) -> list[En
             msg = f"entry {seq} of run {run_id!r} is not as it was written: {error}"
             raise StoreDamaged(msg, run_id=run_id, seq=seq, entries=found) from error
     return found
+
+
+def counted_in(run: KeptRun) -> Iterator[tuple[int, str, str]]:
+    """Yield what tells how many steps a run has taken, as far as it can be read."""
+    for seq, text in enumerate(run.entries):
+        try:
+            entry = _entry(seq, text)
+        except (ValueError, TypeError, RecursionError):
+            return  # whoever reads the entries is told
+        yield seq, entry.kind, entry.data
 
 
 def _entry(seq: int, text: str) -> Entry:

@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from marsys_core.backend.backend import DatabaseBackend
-from marsys_core.backend.document import KeptRun, entries_of, entry_text
+from marsys_core.backend.document import KeptRun, counted_in, entries_of, entry_text
 from marsys_core.backend.log import BackendLog
 from marsys_core.backend.memory import Memory
 from marsys_core.backend.opened import Hold, Opened, Session, key_of, opened_of
@@ -21,6 +21,7 @@ from marsys_core.backend.pruning import pruned
 from marsys_core.errors import ConfigError, LifecycleError, RunHeld, StoreError, UnknownName
 from marsys_core.hosts.declared import checked_library
 from marsys_core.hosts.loops import loops
+from marsys_core.keeping.steps import with_steps
 from marsys_core.protocols.store import Entry, Recalled, RunInfo, StoreReport
 
 __all__ = ["BackendStore"]
@@ -221,7 +222,8 @@ class BackendStore:
         return UnknownName("run", run_id, self._use().known(), _HINT)
 
     def _shown(self, run: KeptRun) -> RunInfo:
-        hold, info = self._use().held.get(run.info.run_id), run.info
+        hold = self._use().held.get(run.info.run_id)
+        info = with_steps(run.info, lambda: counted_in(run))
         if hold is not None:
             return attrs.evolve(info, holder=hold.holder or "this process")
         return attrs.evolve(info, status="interrupted") if info.status == "running" else info

@@ -193,6 +193,10 @@ async def take_up(run: RunShell, store: Store) -> bool:
             await recall_again(run, events, blobs)
             rebuild(run, events, blobs)
         adopt_log(run, log)
+        state = run.orchestrator.state
+        if not state.finished:  # it is not what it had come to any more; and void steps do not count
+            log.update(status="running", steps=state.steps, error="")
+            await log.commit()
     except BaseException:
         await log.release()
         raise

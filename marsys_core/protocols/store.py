@@ -1,6 +1,6 @@
 """Stores of runs: where what happened is kept, so that it outlives the process.
 
-A store takes what happened as text and never reads it. A run is written by one holder at a time, under a
+A store takes what happened as text, and reads it for nothing but the steps of a run that has not ended. A run is written by one holder at a time, under a
 lease; anybody may read what is committed.
 """
 
@@ -56,7 +56,7 @@ class RunInfo:
         origin: What the application that began it wants to know again, as text; nobody else reads it.
         created: When it was created, in seconds since 1970; 0 lets the store say.
         updated: When its status was last written, likewise.
-        steps: How many steps it has taken.
+        steps: How many steps it has taken; until it has ended, those of its log as it is committed.
         error: How it failed; ``""`` where it has not.
         parent: The run that it is nested in, or ``""``.
         forked_from: The run that it was forked from, and the `seq` of the last entry they share; or None.

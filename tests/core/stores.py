@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from marsys_core.errors import LifecycleError, RunHeld, StoreError, UnknownName
+from marsys_core.keeping.steps import with_steps
 from marsys_core.protocols.store import Entry, Recalled, RunInfo, Said, StoreReport
 
 __all__ = ["MemoryStore"]
@@ -237,4 +238,5 @@ class MemoryStore:
     def _told(self, kept: Kept) -> RunInfo:
         holder = self.holders.get(kept.info.run_id, "")
         lost = kept.info.status == "running" and not holder
-        return attrs.evolve(kept.info, holder=holder, status="interrupted" if lost else kept.info.status)
+        info = attrs.evolve(kept.info, holder=holder, status="interrupted" if lost else kept.info.status)
+        return with_steps(info, lambda: [(entry.seq, entry.kind, entry.data) for entry in kept.entries])

@@ -93,16 +93,11 @@ def _table(found: list[RunInfo]) -> list[list[str]]:
         task = " ".join(info.task.split())
         task = task if len(task) <= _TASK else f"{task[: _TASK - 3]}..."
         rows.append(
-            [info.run_id, info.status, _steps(info), moment(info.created), info.session_id or "-", task]
+            [info.run_id, info.status, str(info.steps), moment(info.created), info.session_id or "-", task]
         )
     if all(info.session_id == "" for info in found):
         return [[*row[:4], *row[5:]] for row in rows]
     return rows
-
-
-def _steps(info: RunInfo) -> str:
-    """Return how many steps a run has taken; that is written when it ends."""
-    return "-" if info.status in ("running", "interrupted") and not info.steps else str(info.steps)
 
 
 def moment(seconds: float) -> str:

@@ -57,18 +57,15 @@ def show(ctx: click.Context, /, run_id: str, place: Place, *, all_events: bool, 
     if as_json:
         click.echo(json.dumps(_data(found, steps, all_events=all_events), indent=2, ensure_ascii=False))
     else:
-        for line in (*_head(found, steps), "", *(_events(found.entries) if all_events else _lines(steps))):
+        for line in (*_head(found), "", *(_events(found.entries) if all_events else _lines(steps))):
             click.echo(line)
     if found.damage:
         say(found.damage)
         ctx.exit(1)
 
 
-def _head(found: _Found, steps: Sequence[StepTold]) -> list[str]:
+def _head(found: _Found) -> list[str]:
     info = found.info
-    taken = max(
-        info.steps, sum(step.outcome != "begun" and not step.void for step in steps)
-    )  # `info` is told at the end
     seconds = found.entries[-1].time if found.entries else 0.0
     rows = [
         ("run", info.run_id),
@@ -80,7 +77,7 @@ def _head(found: _Found, steps: Sequence[StepTold]) -> list[str]:
         ("part of", info.parent),
         ("forked from", "" if info.forked_from is None else f"{info.forked_from[0]}, after {info.forked_from[1]}"),
         ("begun", moment(info.created)),
-        ("took", f"{taken} step{'' if taken == 1 else 's'}, {seconds:.1f} s"),
+        ("took", f"{info.steps} step{'' if info.steps == 1 else 's'}, {seconds:.1f} s"),
         ("error", info.error),
     ]  # fmt: skip
     return aligned([row for row in rows if row[1]])

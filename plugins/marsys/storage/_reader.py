@@ -7,6 +7,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -16,6 +17,7 @@ from marsys.storage import _rows, _said
 from marsys.storage._database import Database, explained
 from marsys.storage._lease import Holder, is_alive
 from marsys_core.errors import StoreDamaged, UnknownName
+from marsys_core.keeping.steps import COUNTED, with_steps
 from marsys_core.protocols.store import Entry, Recalled, RunInfo
 
 __all__ = ["SILENT_SECONDS", "Reader", "alive_tokens", "key_of"]
@@ -30,6 +32,10 @@ SELECT r.*, CASE WHEN r.status = 'running' AND (r.holder IS NULL OR r.holder NOT
   (SELECT value FROM json_each(:alive))) THEN 'interrupted' ELSE r.status END AS shown,
   h.host AS host, h.pid AS pid, r.holder IN (SELECT value FROM json_each(:alive)) AS is_held
 FROM runs r LEFT JOIN holders h ON h.token = r.holder"""
+_COUNTED = (
+    "SELECT id - ?, kind, CASE kind WHEN 'StepStarted' THEN '' ELSE data END FROM entries"
+    " WHERE id >= ? AND id < ? AND kind IN (?, ?, ?, ?) ORDER BY id"
+)
 
 
 def alive_tokens(connection: sqlite3.Connection, here: Holder, open_here: set[str], now: float) -> list[str]:
@@ -189,7 +195,17 @@ class Reader:
             found = list(self.database.tables.query(_INFO + rest, {**values, "alive": json.dumps(alive)}))
         finally:
             connection.text_factory = str
-        return [_told(row) for row in found]
+        return [with_steps(_told(row), partial(self._counted, row["id"])) for row in found]
+
+    def _counted(self, key: int) -> Iterator[tuple[int, str, str]]:
+        """Yield what tells how many steps a run has taken, as far as it can be read."""
+        base = _rows.base_of(key)
+        try:
+            yield from self.database.connection.execute(
+                _COUNTED, (base, base, _rows.base_of(key + 1), *COUNTED)
+            )
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            return  # whoever reads the entries is told
 
     def entries(self, run_id: str, start: int = 0, stop: int | None = None) -> list[Entry]:
         """Return a part of a run's log, each entry compared with its checksum."""

@@ -20,6 +20,7 @@ from marsys_core import events as e
 from marsys_core.agents import Agent, agent
 from marsys_core.config import ExecutionConfig
 from marsys_core.errors import ConfigError, CriticalError, ToolError
+from marsys_core.keeping.steps import steps_of
 from marsys_core.orchestrator import RunState
 from marsys_core.results import RunResult
 from marsys_core.tools import tool
@@ -139,6 +140,46 @@ def test_a_run_that_is_interrupted_again_and_again_comes_to_the_same_end(name: s
             life = later_life(name, life.store.cut(RUN, written), idempotent=True, seed=chance.randrange(100))
             assert_sound(life)
         assert_same(name, True, life, written)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_the_steps_of_a_run_are_known_after_each_entry(name: str) -> None:
+    state, store = RunState(), whole(name, True).store
+    for event in whole(name, True).events:
+        state.apply(event)
+        entries = [(entry.seq, entry.kind, entry.data) for entry in store.kept[RUN].entries[: event.seq + 1]]
+        assert steps_of(entries) == state.steps
+
+
+def test_a_run_that_goes_on_after_a_failure_is_running_until_it_ends() -> None:
+    told: list[Any] = []
+    store = MemoryStore()
+
+    @agent
+    async def A(prompt: Any) -> Any:
+        return prompt
+
+    @agent
+    async def B(prompt: Any) -> Any:
+        info = await store.info(RUN)
+        told.append((info.status, info.steps, info.error))
+        if len(told) == 1:
+            raise CriticalError("not yet")
+        return prompt
+
+    kept = Kept("A -> B", lambda: [A, B], store=store)
+    kept.begin()
+    ended = store.kept[RUN].info
+    assert (ended.status, ended.steps) == ("failed", 2)
+
+    async def main() -> None:
+        async with bare(storage=store) as orchestra:
+            await orchestra.resume(RUN, agents=[A, B], execution_config=kept.config)
+
+    virtually(main)
+    assert told == [("running", 1, ""), ("running", 2, "")]
+    ended = store.kept[RUN].info
+    assert (ended.status, ended.steps, ended.error) == ("succeeded", 2, "")
 
 
 # -- what a step that is taken again is told ----------------------------------------------------

@@ -64,7 +64,7 @@ def test_a_table_has_the_newest_first_and_no_part_of_another_run(call: Call, fil
     rows = [re.split(r" {2,}", line) for line in said.out.splitlines()]
     assert rows[0] == ["id", "status", "steps", "when", "session", "task"]
     assert [row[0] for row in rows[1:]] == ["cccc4444", "aaaa2222", "aaaa1111"]
-    assert rows[1][1:3] == ["interrupted", "-"]
+    assert rows[1][1:3] == ["interrupted", "0"]
     assert rows[2][4:] == ["s1", f"{'t' * 57}..."]
     assert rows[3][4:] == ["-", "one line"]
 

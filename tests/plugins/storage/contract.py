@@ -119,6 +119,29 @@ class StoreContract:
 
         self.run(tmp_path, main)
 
+    def test_the_steps_of_a_run_that_goes_on_are_those_that_are_committed(self, tmp_path):
+        async def steps(store):
+            (listed,) = await store.runs(session_id="s")
+            assert listed == await store.info("r")
+            return listed.steps
+
+        async def main(store):
+            log = await store.create(RunInfo(run_id="r", session_id="s"))
+            seen = []
+            for seq, kind in enumerate(["StepStarted", "StepFinished", "StepStarted", "X", "StepStarted"]):
+                log.append(entry(seq, kind=kind))
+                await log.commit()
+                seen.append(await steps(store))
+            log.append(Entry(5, "", 5, ("", 0), "RunResumed", 1.0, '{"at": 2}'))
+            log.append(entry(6, kind="StepStarted"))
+            await log.commit()
+            seen.append(await steps(store))
+            log.update(status="failed", steps=7)
+            await log.release()
+            assert [*seen, await steps(store)] == [1, 1, 2, 2, 3, 2, 7]
+
+        self.run(tmp_path, main)
+
     def test_times_are_the_stores_where_none_are_given(self, tmp_path):
         clock = Clock(50.0)
 

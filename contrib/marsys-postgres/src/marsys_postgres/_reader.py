@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -12,6 +13,7 @@ import trio
 from psycopg.rows import dict_row
 
 from marsys_core.errors import StoreDamaged
+from marsys_core.keeping.steps import COUNTED, with_steps
 from marsys_core.protocols.store import Entry, Recalled, RunInfo
 from marsys_postgres import _rows, _said
 from marsys_postgres._server import Server, is_gone
@@ -22,6 +24,10 @@ __all__ = ["Reader", "key_of"]
 T = TypeVar("T")
 
 _MOST = 2**63 - 1
+_COUNTED = (
+    "SELECT seq, kind, CASE kind WHEN 'StepStarted' THEN '' ELSE data END FROM entries"
+    " WHERE run = %s AND kind = ANY(%s) ORDER BY seq"
+)
 
 
 def key_of(connection: psycopg.Connection, run_id: str) -> int:
@@ -184,4 +190,10 @@ class Reader:
 def _infos(connection: psycopg.Connection, where: str, values: tuple[Any, ...]) -> list[RunInfo]:
     with connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute(f"SELECT * FROM run_list WHERE {where}", values)  # noqa: S608
-        return [_info_of(row) for row in cursor.fetchall()]
+        rows = cursor.fetchall()
+    return [with_steps(_info_of(row), partial(_counted, connection, row["id"])) for row in rows]
+
+
+def _counted(connection: psycopg.Connection, key: int) -> list[tuple[int, str, str]]:
+    """Return what tells how many steps a run has taken."""
+    return connection.execute(_COUNTED, (key, list(COUNTED))).fetchall()

@@ -1,0 +1,1 @@
+"""What stores of runs have in common; for those who write one."""
