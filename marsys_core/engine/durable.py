@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,7 +12,6 @@ from marsys_core.errors import ConfigError, RunHeld, StoreError
 from marsys_core.events import Event
 from marsys_core.format import decode_value, encode, encode_value
 from marsys_core.journal import MemoryJournal
-from marsys_core.messages import shown
 from marsys_core.protocols.store import Entry, RunInfo, RunLog
 from marsys_core.values import Ref
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from marsys_core.protocols.store import Store
 
 __all__ = ["Durable", "StoredJournal", "adopt_log", "begin_log", "carry_out", "holder", "refuse_unkept"]
+
+_HEADLINE = 200
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @attrs.define(eq=False)
@@ -155,11 +158,12 @@ async def begin_log(run: RunShell, store: Store, forked_from: tuple[str, int] | 
     refuse_unkept(run)
     if run.opening is not None and forked_from is None:
         await run.opening.recall(run)
+    plain = _brief(run)
     info = RunInfo(
         run_id=run.run_id,
         session_id=run.session_id if run.nested is None else "",
-        task=shown(run.unpack(run.task), 200),
-        fingerprint=json.dumps({"made": made_of(run), "drawn": drawn(run.topology), "task": _brief(run)}),
+        task=_headline(plain),
+        fingerprint=json.dumps({"made": made_of(run), "drawn": drawn(run.topology), "task": plain}),
         origin=_origin(run),
         parent="" if run.nested is None else run.nested.parent[0],
         forked_from=forked_from,
@@ -170,6 +174,15 @@ async def begin_log(run: RunShell, store: Store, forked_from: tuple[str, int] | 
 def _brief(run: RunShell) -> Any:
     """Return the task, for a run that is interrupted before its first entry is kept."""
     return run.journal.converter.encode(run.unpack(run.task))
+
+
+def _headline(task: Any) -> str:
+    """Return the beginning of a task, plain as it is, in one line that any terminal and any database takes."""
+    import json
+
+    text = task if isinstance(task, str) else json.dumps(task, ensure_ascii=False)
+    line = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split(None, _HEADLINE)[:_HEADLINE]))
+    return line if len(line) <= _HEADLINE else f"{line[: _HEADLINE - 1]}…"
 
 
 def _origin(run: RunShell) -> str:

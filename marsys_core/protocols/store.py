@@ -1,7 +1,7 @@
 """Stores of runs: where what happened is kept, so that it outlives the process.
 
-A store takes what happened as text, and reads it for nothing but the steps of a run that has not ended. A run is written by one holder at a time, under a
-lease; anybody may read what is committed.
+A store takes what happened as text, and reads it for nothing but the steps of a run that has not ended. A run is
+written by one holder at a time, under a lease; anybody may read what is committed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RunInfo:
         session_id: The session it belongs to.
         status: One of `STATUSES`, or ``interrupted``: it is running, and nobody has it any more; or ``damaged``: what
             was known of it is not as it was written, and `error` says so.
-        task: The beginning of its task, to show to a person.
+        task: The beginning of its task in one line, to show to a person: of a text the text itself, of data JSON.
         fingerprint: What the run was made of, as JSON text.
         origin: What the application that began it wants to know again, as text; nobody else reads it.
         created: When it was created, in seconds since 1970; 0 lets the store say.

@@ -33,7 +33,7 @@ def test_what_happened_is_told_step_by_step(call: Call, team: Write) -> None:
     facts = dict(re.split(r" {2,}", line, maxsplit=1) for line in head.splitlines())
     assert facts["run"] == run_id
     assert facts["status"] == "succeeded"
-    assert facts["task"] == "'Think.'"
+    assert facts["task"] == "Think."
     assert facts["team"].endswith("team.toml")
     assert re.fullmatch(r"2 steps, \d\.\d s", facts["took"])
     assert "error" not in facts
