@@ -439,7 +439,8 @@ class Orchestra:
             run_id: The run that it begins from.
             at: The step, counted from 1 in the order in which they began, before which they part.
             accept_changes: Whether agents, tools and settings may be other ones than those that it began with.
-            changes: ``edit=`` is what the step is given in place of what it was given; the rest are options of `run`.
+            changes: ``edit=`` is what the step is given in place of what it was given, ``topology=`` as for `resume`; the
+                rest are options of `run`.
 
         Raises:
             UnknownName: There is no such run.
@@ -449,9 +450,10 @@ class Orchestra:
         """
         from marsys_core.engine.resuming import KEEP, fork
 
-        edit = changes.pop("edit", KEEP)
+        edit, topology = changes.pop("edit", KEEP), changes.pop("topology", None)
         options = checked(cast("RunOptions", changes))
-        return await apart(fork(self, self.engine, run_id, at, edit, options, accept_changes))
+        work = fork(self, self.engine, run_id, at, edit, topology, options, accept_changes)
+        return await apart(work)
 
     @hosted
     async def runs(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from marsys_core.engine.spending import usage_of
 from marsys_core.errors import ConfigError, RunHeld, StoreError
 from marsys_core.events import Event
 from marsys_core.format import decode_value, encode, encode_value
@@ -146,6 +147,8 @@ async def carry_out(run: RunShell) -> None:
     try:
         await run.execute()
     finally:
+        if run.void is not None:  # what it is answered from the record was paid for once
+            run.usage = usage_of((*run.void, *run.journal.events))
         await run.durable.close(run)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,8 @@ class _Call:
     shell: RunShell | None = None
     counted: Sequence[e.TeamFailed] = ()
     """How it had ended before, each time that holds: what it had spent by then is counted."""
+    paid: Sequence[e.TeamFailed] = ()
+    """How it had ended before, also where that does not hold: what it had spent by then is recorded."""
 
     def start(self, task: Any) -> None:
         step = self.step
@@ -95,9 +97,10 @@ class _Call:
                 step.usage = usage if step.usage is None else step.usage + usage
             for before in self.counted:
                 steps, tool_calls = steps - before.steps, tool_calls - before.tool_calls
+            for before in self.paid:
                 usage = _less(usage, before.usage)
             assert self.shell.orchestrator.outer is not None  # it is nested
-            self.shell.orchestrator.outer.settle(steps=steps, usage=usage, tool_calls=tool_calls)
+            self.shell.orchestrator.outer.settle(self.shell.orchestrator.state, self.counted)
         spent = (steps, usage, tool_calls, trio.current_time() - self.began)
         where = (step.branch.id, self.at + 1, step.cause, step.node, self.team, self.call_id, self.inner)
         if error is None:
@@ -239,12 +242,13 @@ def _again(step: Step, team: Team, known: RecordedTeam) -> _Call:
         inner=known.started.inner,
         at=at,
         began=trio.current_time(),
-        counted=[
-            event
-            for event in step.run.journal.events
-            if type(event) is e.TeamFailed and event.inner == known.started.inner
-        ],
+        counted=_failures(step.run.journal.events, known.started.inner),
+        paid=_failures([*(step.run.void or ()), *step.run.journal.events], known.started.inner),
     )
+
+
+def _failures(events: Iterable[e.Event], inner: str) -> list[e.TeamFailed]:
+    return [event for event in events if type(event) is e.TeamFailed and event.inner == inner]
 
 
 def _answered(step: Step, team: Team, ended: e.TeamFinished | e.TeamFailed) -> Any:

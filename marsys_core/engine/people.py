@@ -161,10 +161,10 @@ class People:
     def _hear(self, asked: e.UserAsked, given: GivenAnswer) -> None:
         run, branch = self.run, self.run.orchestrator.state.branches[asked.branch]
         run._accept(run.orchestrator.on_answer(given.request_id, given.value, given.source))
-        replay = run.replays.get((branch.id, branch.steps))
+        recorded = run.recorded.get((branch.id, branch.steps))
         answered = run.journal.events[-1]
-        if replay is not None and isinstance(answered, e.UserAnswered):
-            replay.hear(answered)  # the step that has asked is taken again, and asks again
+        if recorded is not None and isinstance(answered, e.UserAnswered):
+            recorded.heard.append(answered)  # the step that has asked is taken again, and asks again
 
     async def ask(self, asked: e.UserAsked) -> _Pending:
         """Wait until `asked` is answered, by the channel or anybody else, or its time is up."""

@@ -11,11 +11,11 @@ from marsys_core import events as e
 from marsys_core.engine.durable import StoredJournal, adopt_log, holder
 from marsys_core.engine.recall import recall
 from marsys_core.engine.recollection import recall_again
-from marsys_core.engine.replay import replays
+from marsys_core.engine.recorded import Recorded, records
+from marsys_core.engine.spending import usage_of
 from marsys_core.errors import UnknownName
 from marsys_core.format import check_format, decode
 from marsys_core.journal import unpack
-from marsys_core.messages import Usage
 from marsys_core.orchestrator import RunState
 from marsys_core.values import Converter
 
@@ -52,12 +52,15 @@ def rebuild(run: RunShell, events: Sequence[e.Event], blobs: Mapping[str, bytes]
     cut = _failed_at(kept)
     if cut is not None:
         kept, void = kept[:cut], [*kept[cut:], *void]
-    bring_to(run, kept, void, blobs, given_to(events) if void else None)
+    given = given_to(events) if void else {}
+    at = None if cut is None else kept[-1].seq + 1
+    recorded = records(run.journal, events, at, given)
+    bring_to(run, kept, recorded, blobs)
     run.before, run.skipped = events[-1].time, events[-1].seq + 1 - len(kept)
     # What says that a run goes on is not folded, and keeps its id.
     resumed = [event.n + 1 for event in events if type(event) is e.RunResumed]
     run.orchestrator.state.run_n = max([run.orchestrator.state.run_n, *resumed])
-    run.voids = None if cut is None else kept[-1].seq + 1
+    run.voids, run.void = at, void
     run.lives = _lives(events)
     if run.opening is not None:
         run.opening.ended = run.orchestrator.state.finished
@@ -75,11 +78,10 @@ def _lives(events: Sequence[e.Event]) -> list[tuple[float, float]]:
 def bring_to(
     run: RunShell,
     kept: Sequence[e.Event],
-    void: Sequence[e.Event],
+    recorded: dict[tuple[str, int], Recorded],
     blobs: Mapping[str, bytes],
-    given: Mapping[int, Any] | None,
 ) -> None:
-    """Bring `run` to where `kept` ends; `void` answers steps that will be taken again with the input in `given`."""
+    """Bring `run`, which has not begun, to where `kept` ends; `recorded` are the steps that will be taken again."""
     journal = run.journal
     assert isinstance(journal, StoredJournal)  # it was assembled for a store
     for sha256, data in blobs.items():
@@ -96,8 +98,9 @@ def bring_to(
         _remember(run, event)
         run.orchestrator.state.apply(event)
         journal.events.append(event)
-    run.replays = replays(journal, kept, void, given)
-    run.usage = _usage(kept, open_=frozenset(branch for branch, _ in run.replays))
+    run.recorded = recorded
+    # What is open counts, with all its attempts, when it is taken again.
+    run.usage = usage_of(kept, {branch: step.open_at for (branch, _), step in recorded.items()})
     run.taken_up = True
 
 
@@ -147,28 +150,6 @@ def _remember(run: RunShell, event: e.Event) -> None:
         run.warnings[event.message] = None
     elif type(event) is e.StepFinished and event.messages:
         recall(run, run.orchestrator.state.branches[event.branch], event)
-
-
-def _usage(events: Sequence[e.Event], open_: frozenset[str]) -> Usage | None:
-    """What was spent, without what the open steps have: they count it when they are taken again."""
-    begun = {
-        event.branch: event.seq
-        for event in events
-        if event.branch in open_ and isinstance(event, e.StepStarted | e.StepRetried | e.StepSteered)
-    }
-    total: Usage | None = None
-    for event in events:
-        usage = (
-            event.usage
-            if isinstance(event, e.ModelReplied | e.ModelFailed | e.TeamFinished | e.TeamFailed)
-            else None
-        )
-        if usage is None or event.seq > begun.get(event.branch, event.seq):
-            continue
-        if isinstance(event, e.ModelReplied) and not usage.model_calls:
-            usage = attrs.evolve(usage, model_calls=1)
-        total = usage if total is None else total + usage
-    return total
 
 
 async def take_up(run: RunShell, store: Store) -> bool:

@@ -22,14 +22,13 @@ __all__ = ["recall", "repeat"]
 
 
 def repeat(run: Turns, branch: Branch, replay: Replay) -> list[Command] | None:
-    """Let a step come to what it came to before, without taking it; None where it was given something else then."""
+    """Let a step come to what it came to before, without taking it; None where it is to be taken."""
     finished = replay.finished
-    if finished is None or finished.node != branch.node or replay.given != branch.value:
+    if finished is None:
         return None
     if finished.messages:
         recall(run, branch, finished)
-    if finished.usage is not None:
-        run.usage = finished.usage if run.usage is None else run.usage + finished.usage
+    run.count(finished.usage)
     return run.orchestrator.on_step(
         branch,
         finished.action,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -43,6 +43,7 @@ class Recorder:
         warnings: What the run warned of, each text once.
         before: How many seconds the run had gone on for before it was taken up again.
         skipped: How many of its entries are void, so that the places of later ones count them.
+        void: Of a run that was taken up: its entries that do not hold any more.
         durable: Where its events go besides, so that they outlive this process.
         rest: When it comes to rest; only a run that is kept does.
         lives: When each process began to carry it out: in seconds since the run started, and the date.
@@ -61,6 +62,7 @@ class Recorder:
     before: float = 0.0
     skipped: int = 0
     durable: Durable | None = None
+    void: Sequence[e.Event] | None = None
     rest: Rest | None = None
     lives: list[tuple[float, float]] = attrs.field(factory=list)
     _here: tuple[float, float] | None = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from marsys_core.journal import Journal
 
 __all__ = [
+    "CALLS",
     "INTERRUPTED",
     "UNCALLED",
     "RecordedTeam",
@@ -29,17 +30,16 @@ __all__ = [
     "answered",
     "asked",
     "key_of",
-    "replays",
 ]
 
-_CALLS = (
+CALLS = (
     e.ModelCalled, e.ModelReplied, e.ModelFailed, e.ToolStarted, e.ToolFinished, e.ToolFailed, e.TeamStarted, e.TeamFinished, e.TeamFailed,
     e.ToolUncertain, e.UserAsked, e.UserAnswered, e.TimerSet, e.TimerFired,
 )  # fmt: skip
-_ENDS = (e.StepFinished, e.StepFailed, e.BranchSettled)
 _TEAM_ENDS = (e.TeamFinished, e.TeamFailed)
 INTERRUPTED = "interrupted"
 UNCALLED = "interrupted before it was made"
+_WIDEST = 4  # the places of a call that has to be allowed
 _PLAIN = (
     ValueError,
     TypeError,
@@ -50,9 +50,6 @@ _PLAIN = (
     TimeoutError,
     PermissionError,
 )
-_ANEW = (e.StepStarted, e.StepRetried, e.StepSteered)
-_BEGINNINGS = (e.ToolStarted, e.TeamStarted)
-_CALL_ENDS = (e.ToolFinished, e.ToolFailed, e.TeamFinished, e.TeamFailed)
 
 
 @attrs.frozen(eq=False)
@@ -95,13 +92,20 @@ class Replay:
     its position among those of the step. A tool call is known by the tool's name, its arguments, and how many
     calls of the same came before it. A step that ended, and is taken again with the same input because something
     before it is void, is `finished`: it is not taken, and comes to the same.
+
+    Attributes:
+        journal: Where large values are.
+        note: What its last attempt was told to do better.
+        attempt: Which attempt comes next.
+        finished: What it came to, where it is not to be taken.
+        earlier: What its attempts before the last one have spent.
     """
 
     journal: Journal
     note: str = ""
     attempt: int = 1
     finished: e.StepFinished | None = None
-    given: Any = None
+    earlier: Usage | None = None
     _replies: deque[e.ModelReplied] = attrs.field(factory=deque)
     _at_once: bool = False
     _spent: dict[str, list[e.TeamFinished | e.TeamFailed]] = attrs.field(factory=lambda: defaultdict(list))
@@ -114,67 +118,115 @@ class Replay:
     _loose: bool = False
     _timers: list[tuple[e.TimerSet, bool]] = attrs.field(factory=list)
 
-    @classmethod
-    def of(cls, journal: Journal, events: Iterable[e.Event], *, failures: bool = True) -> Replay:
-        """Return what `events`, those of one unfinished step, say of its calls.
-
-        Args:
-            journal: Where large values are.
-            events: What was recorded on the step's branch since it began.
-            failures: Whether calls that failed count: not where the step is to be tried once more.
-        """
-        replay = cls(journal)
-        events = list(events)
-        by_call: dict[tuple[bool, str], deque[Any]] = defaultdict(deque)
-        under_way = 0
-        if failures:
-            replay._places = frozenset(event.n for event in events)
-        fired = {event.timer for event in events if type(event) is e.TimerFired}
-        replay._timers = [(event, event.n in fired) for event in events if type(event) is e.TimerSet]
-        for event in events:
-            if type(event) is e.UserAsked:
-                replay._asked[event.request_id] = event
-            elif type(event) is e.UserAnswered and event.error is None:
-                replay._answers[event.request_id] = event
-            elif isinstance(event, e.ToolFinished | e.ToolFailed | e.TeamFinished | e.TeamFailed):
-                # A team that is a tool is recorded as both, under one id.
-                by_call[isinstance(event, _TEAM_ENDS), event.call_id].append(event)
-                if isinstance(event, _TEAM_ENDS):
-                    replay._spent[event.call_id].append(event)
+    def go_on_from(self, events: Iterable[e.Event]) -> None:
+        """Take up the attempt that `events` are of."""
         for event in events:
             if type(event) is e.StepSteered:
-                replay.note, replay.attempt = event.note, event.attempt + 1
+                self.note, self.attempt = event.note, event.attempt + 1
             elif type(event) is e.StepRetried:
-                replay.attempt = event.attempt + 1
+                self.attempt = event.attempt + 1
+
+    def add(self, events: Sequence[e.Event], since: float, *, models: bool = True) -> None:
+        """Take in what is recorded of the calls of the step in one of its lives; of the earliest first.
+
+        Args:
+            events: What was recorded on the step's branch while it was taken.
+            since: The `seq` from which on calls that failed count.
+            models: Whether what models replied counts.
+        """
+        ends: dict[tuple[bool, str], deque[Any]] = defaultdict(deque)
+        under_way = 0
+        self._add_timers(events)
+        for event in events:
+            if type(event) is e.UserAsked:
+                self._asked[event.request_id] = event
+            elif type(event) is e.UserAnswered and event.error is None:
+                self._answers[event.request_id] = event
+            elif isinstance(event, e.ToolFinished | e.ToolFailed | e.TeamFinished | e.TeamFailed):
+                # A team that is a tool is recorded as both, under one id.
+                ends[isinstance(event, _TEAM_ENDS), event.call_id].append(event)
+                if isinstance(event, _TEAM_ENDS):
+                    self._spent[event.call_id].append(event)
+        for event in events:
             if type(event) is e.ModelCalled:
                 under_way += 1
-                replay._at_once = replay._at_once or under_way > 1
+                self._at_once = self._at_once or under_way > 1
             elif type(event) is e.ModelFailed:
                 under_way -= 1
             elif type(event) is e.ModelReplied:
                 under_way -= 1
-                replay._replies.append(event)
+                if models:
+                    self._replies.append(event)
             elif type(event) is e.ToolStarted:
-                end = by_call[False, event.call_id].popleft() if by_call[False, event.call_id] else None
-                if type(end) is e.ToolFailed and end.error == UNCALLED:
-                    continue
-                if type(end) is e.ToolFailed and (end.error == INTERRUPTED or not failures):
-                    if end.error != INTERRUPTED:
-                        continue
-                    end = None  # it was cancelled on its way
-                replay._tools[event.tool, key_of(journal, event.arguments)].append(
-                    replay._recorded(event, end)
-                )
+                ended = ends[False, event.call_id]
+                key = event.tool, key_of(self.journal, event.arguments)
+                self._tools[key].append(self._recorded(event, ended.popleft() if ended else None))
             elif type(event) is e.TeamStarted:
-                end = by_call[True, event.call_id].popleft() if by_call[True, event.call_id] else None
-                known = RecordedTeam(event, end)
-                if type(end) is e.TeamFailed and (end.error == INTERRUPTED or not failures):
-                    known = RecordedTeam(event, None, end)
-                replay._teams[event.team, key_of(journal, event.task)].append(known)
+                ended = ends[True, event.call_id]
+                key = event.team, key_of(self.journal, event.task)
+                self._teams[key].append(RecordedTeam(event, ended.popleft() if ended else None))
         begun = {event.n + 1 for event in events if type(event) is e.ToolStarted}
-        allowed = {asked.n for asked in replay._asked.values() if asked.kind == "approval"}
-        replay._loose = not allowed <= begun
-        return replay
+        allowed = {event.n for event in events if type(event) is e.UserAsked and event.kind == "approval"}
+        self._loose = self._loose or not allowed <= begun
+        self._forget_failures(since)
+        for (team, _), left in ends.items():
+            for end in left:
+                self._settle_team(end) if team else self._settle(end)
+        self._forget_failures(since)
+
+    def stand_at(self, events: Sequence[e.Event]) -> int:
+        """Let calls that are taken up stand at their places; `events` are those of the step, which all hold.
+
+        Returns:
+            The first place that none of them may need.
+        """
+        self._places = frozenset(event.n for event in events)
+        open_ = [call.started.n for calls in self._tools.values() for call in calls if call.ended is None]
+        return max(open_, default=-_WIDEST) + _WIDEST
+
+    def _add_timers(self, events: Sequence[e.Event]) -> None:
+        fired = [event.timer for event in events if type(event) is e.TimerFired]
+        for event in events:
+            if type(event) is e.TimerSet:
+                self._timers.append((event, event.n in fired))
+        own = {event.n for event in events if type(event) is e.TimerSet}
+        for n in fired:  # of a timer that was set in an earlier life
+            for index, (timer, _) in enumerate(self._timers):
+                if timer.n == n and n not in own:
+                    self._timers[index] = (timer, True)
+
+    def _forget_failures(self, since: float) -> None:
+        """Let calls be made again that failed too early to count, and let nobody know of those that were cancelled.
+
+        A team goes on from its own record instead.
+        """
+        for calls in self._tools.values():
+            known = [call for call in calls if not _failed_before(call.ended, since)]
+            calls.clear()
+            calls.extend(
+                attrs.evolve(call, ended=None) if _interrupted(call.ended) else call for call in known
+            )
+        for runs in self._teams.values():
+            for index, run in enumerate(runs):
+                end = run.ended
+                if isinstance(end, e.TeamFailed) and (end.seq < since or end.error == INTERRUPTED):
+                    runs[index] = RecordedTeam(run.started, None, end)
+
+    def _settle(self, end: e.ToolFinished | e.ToolFailed) -> None:
+        """Let a call end whose end was recorded in another life than its beginning."""
+        for calls in self._tools.values():
+            for index, call in enumerate(calls):
+                begun = (call.started.tool, call.started.call_id)
+                if call.ended is None and begun == (end.tool, end.call_id):
+                    calls[index] = attrs.evolve(call, ended=end)
+                    return
+
+    def _settle_team(self, end: e.TeamFinished | e.TeamFailed) -> None:
+        for runs in self._teams.values():
+            for index, run in enumerate(runs):
+                if run.ended is None and run.started.inner == end.inner:
+                    runs[index] = RecordedTeam(run.started, end)
+                    return
 
     def reply(self, request: ModelRequest) -> ModelResponse | None:
         """Return what a model replied to `request`, if it is recorded."""
@@ -298,6 +350,17 @@ class Replay:
             raise NondeterminismError(msg)
 
 
+def _failed_before(end: e.Event | None, since: float) -> bool:
+    """Whether a call failed too early to count, or was never made."""
+    if not isinstance(end, e.ToolFailed) or end.error == INTERRUPTED:
+        return False
+    return end.seq < since or end.error == UNCALLED
+
+
+def _interrupted(end: e.Event | None) -> bool:
+    return isinstance(end, e.ToolFailed) and end.error == INTERRUPTED
+
+
 def key_of(journal: Journal, value: Any) -> str:
     """Return the same text for the same arguments, however their keys are ordered."""
     import json
@@ -311,120 +374,6 @@ def key_of(journal: Journal, value: Any) -> str:
         except ValueError:
             return str(value)
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def replays(
-    journal: Journal,
-    kept: Sequence[e.Event],
-    void: Sequence[e.Event] = (),
-    given: Mapping[int, Any] | None = None,
-) -> dict[tuple[str, int], Replay]:
-    """Return, by branch and number of the step, what is recorded of steps that will be taken again.
-
-    Args:
-        journal: Where large values are.
-        kept: The events that hold; of them, what steps that had begun and not ended have done.
-        void: The events that do not hold any more, in order; their steps count as far as they went well.
-        given: What each void step was given, by the `seq` of its beginning.
-    """
-    steps = _Steps({event.seq for event in kept}, given or {})
-    for event in sorted([*kept, *void], key=lambda event: event.seq) if void else kept:
-        steps.follow(event)
-    return {place: taken.replay(journal) for place, taken in steps.taken.items()}
-
-
-@attrs.define(eq=False)
-class _Taken:
-    """What is recorded of one step, as often as it was taken."""
-
-    begun: int = -1
-    calls: list[e.Event] = attrs.field(factory=list)
-    is_void: bool = False
-    finished: e.StepFinished | None = None
-    given: Any = None
-    _open: Counter[tuple[bool, str]] = attrs.field(factory=Counter)
-
-    def add(self, event: e.Event) -> None:
-        """Note a call; the end of one that had been cut off, or had failed, stands in for what was its end."""
-        kind = type(event)
-        if kind in _BEGINNINGS or kind in _CALL_ENDS:
-            which = (kind is e.TeamStarted or kind in _TEAM_ENDS, event.call_id)  # type: ignore[attr-defined]
-            if kind in _BEGINNINGS:
-                self._open[which] += 1
-            elif self._open[which]:
-                self._open[which] -= 1
-            else:
-                self._forget_end(*which)
-        self.calls.append(event)
-
-    def _forget_end(self, team: bool, call_id: str) -> None:
-        failed = e.TeamFailed if team else e.ToolFailed
-        for index in range(len(self.calls) - 1, -1, -1):
-            earlier = self.calls[index]
-            if type(earlier) is failed and earlier.call_id == call_id:
-                del self.calls[index]
-                return
-
-    def anew(self, event: e.Event) -> None:
-        """Note that the step is tried once more, in the same life."""
-        self.calls = [event]
-        self._open.clear()
-
-    def replay(self, journal: Journal) -> Replay:
-        """Return it as what answers the step."""
-        replay = Replay.of(journal, self.calls, failures=not self.is_void)
-        replay.finished, replay.given = self.finished, self.given
-        return replay
-
-
-@attrs.define(eq=False)
-class _Steps:
-    """The steps of a run that have not ended for good, while its events are read life by life.
-
-    What a process has done that took up an earlier place of the record comes after what is void by that, and is
-    about the same steps: which step a branch was in is looked up among the events that held at the time.
-    """
-
-    kept: Set[int]
-    given: Mapping[int, Any]
-    taken: dict[tuple[str, int], _Taken] = attrs.field(factory=dict)
-    _open: dict[str, int] = attrs.field(factory=dict)
-    _held: list[e.Event] = attrs.field(factory=list)
-
-    def follow(self, event: e.Event) -> None:
-        kind = type(event)
-        if kind is e.RunResumed:
-            self._go_back(event.at)  # type: ignore[attr-defined]
-            return
-        if kind in _ANEW or kind in _ENDS:
-            self._held.append(event)
-        if kind is e.StepStarted:
-            self._open[event.branch] = step = event.step  # type: ignore[attr-defined]
-            self.taken.setdefault((event.branch, step), _Taken()).begun = event.seq
-            return
-        place = (event.branch, self._open.get(event.branch, -1))
-        taken = self.taken.get(place)
-        if taken is None:
-            return
-        if kind in _ANEW:
-            taken.anew(event)
-        elif kind in _CALLS:
-            taken.add(event)
-        elif kind in _ENDS and event.seq in self.kept:
-            del self.taken[place], self._open[event.branch]
-        elif kind in _ENDS:
-            taken.is_void = True
-            if type(event) is e.StepFinished:
-                taken.finished, taken.given = event, self.given.get(taken.begun)
-
-    def _go_back(self, at: int) -> None:
-        self._held = [event for event in self._held if event.seq < at]
-        self._open = {}
-        for event in self._held:
-            if type(event) is e.StepStarted:
-                self._open[event.branch] = event.step
-            elif type(event) in _ENDS:
-                self._open.pop(event.branch, None)
 
 
 def asked(request: ModelRequest) -> int:

@@ -12,6 +12,7 @@ from marsys_core.engine.fingerprint import made_of, refuse_changes
 from marsys_core.engine.opening import Request, assemble, concluded
 from marsys_core.engine.rebuild import bring_to, given_to, parted, read_events, take_up
 from marsys_core.engine.recollection import recall_again
+from marsys_core.engine.recorded import records
 from marsys_core.errors import ConfigError, LifecycleError, TopologyError
 from marsys_core.options import RunOptions
 from marsys_core.topology import Topology
@@ -91,20 +92,26 @@ async def fork(
     run_id: str,
     at: int,
     edit: Any,
+    topology: Any,
     options: RunOptions,
     accept_changes: bool,
+    adopt: Callable[[RunShell], None] | None = None,
 ) -> RunResult:
-    """Begin a new run that shares the past of another one up to its step number `at`, and return what it came to."""
+    """Begin a new run that shares the past of another one up to its step number `at`, and return what it came to.
+
+    `adopt` is told of the run when it is ready to go on.
+    """
     store, new_id = store_of(engine), orchestra.new_id()
-    run = await _assembled(orchestra, engine, store, run_id, None, options, accept_changes, new_id)
+    run = await _assembled(orchestra, engine, store, run_id, topology, options, accept_changes, new_id)
     events = read_events(await store.entries(run_id), engine.converter, new_id)
-    kept, void = parted(events)
+    kept, _ = parted(events)
     index = _step(kept, at, run_id)
     given, step = given_to(events), kept[index]
-    past = kept[:index]
+    past, journal = kept[:index], run.journal
+    recorded = records(journal, events, step.seq, given, binding=False)
     blobs = await store.blobs(run_id)
     await recall_again(run, past, blobs)
-    bring_to(run, past, [*kept[index:], *void], blobs, given)
+    bring_to(run, past, recorded, blobs)
     for seq, event in enumerate(past):
         event.seq = seq
     run.before, run.lives = past[-1].time, [(past[-1].time, run.wall_now())]
@@ -116,6 +123,8 @@ async def fork(
     if edit is not KEEP:
         branch = run.orchestrator.state.branches[step.branch]
         run.record(e.BranchEdited(branch.id, branch.n, branch.last, branch.node, given_instead))
+    if adopt is not None:
+        adopt(run)
     await carry_out(run)
     return concluded(run)
 

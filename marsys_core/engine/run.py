@@ -188,8 +188,8 @@ class RunShell(Turns):
         self._accept(self.orchestrator.resume())
         for branch in list(state.branches.values()):
             if branch.phase is Phase.RUNNING:
-                replay = self.replays.get((branch.id, branch.steps))
-                self._mail[branch.id] = Steer(branch, "" if replay is None else replay.note)
+                recorded = self.recorded.get((branch.id, branch.steps))
+                self._mail[branch.id] = Steer(branch, "" if recorded is None else recorded.note)
             if branch.phase is not Phase.SETTLED:
                 self._look_after(branch)
         if self.people is not None:

@@ -47,7 +47,7 @@ from marsys_core.topology import Graph
 if TYPE_CHECKING:
     from marsys_core.engine.nested import Nested
     from marsys_core.engine.opening import Request
-    from marsys_core.engine.replay import Replay
+    from marsys_core.engine.recorded import Recorded
     from marsys_core.orchestra import Orchestra
 
 __all__ = ["Turns"]
@@ -76,7 +76,7 @@ class Turns(Recorder, abc.ABC):
     nested: Nested | None = None
     origin: tuple[Orchestra, Request] | None = None
     slots: Slots | None = None
-    replays: dict[tuple[str, int], Replay] = attrs.field(factory=dict)
+    recorded: dict[tuple[str, int], Recorded] = attrs.field(factory=dict)
     _purse: Purse | None = None
     _deadlines: Deadlines | None = None
     _history: History | None = None
@@ -116,12 +116,15 @@ class Turns(Recorder, abc.ABC):
         else:
             await trio.lowlevel.checkpoint()
         prepared, attempt = self.agents[branch.node], 1
-        replay = self.replays.pop((branch.id, branch.steps), None) if self.replays else None
+        recorded = self.recorded.pop((branch.id, branch.steps), None) if self.recorded else None
+        replay = None if recorded is None else recorded.answering(branch)
         if replay is not None:
+            self.count(replay.earlier)
             if (commands := repeat(self, branch, replay)) is not None:
                 self._accept(commands)
                 return
             attempt = replay.attempt
+            notes = notes or ((replay.note,) if replay.note else ())
         while True:
             step = Step(self, branch, prepared, self.unpack(branch.value), notes)
             if replay is not None:
@@ -214,8 +217,12 @@ class Turns(Recorder, abc.ABC):
         self._accept(commands)
 
     def _spend(self, step: Step) -> None:
-        if step.usage is not None:
-            self.usage = step.usage if self.usage is None else self.usage + step.usage
+        self.count(step.usage)
+
+    def count(self, usage: Usage | None) -> None:
+        """Count what was spent."""
+        if usage is not None:
+            self.usage = usage if self.usage is None else self.usage + usage
 
     def _nothing(self, step: Step) -> Any:
         if not step.prepared.none_is_empty:

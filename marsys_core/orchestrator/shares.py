@@ -98,21 +98,22 @@ class Outer:
         while outer is not None:
             outer.ledger.state.steps += steps
             outer = outer.ledger.outer
+        self._share(state, counted)
+
+    def settle(self, state: RunState, counted: Sequence[Any] = ()) -> None:
+        """Take back what was counted while the nested run went on: its last event is about to count it."""
+        self.ledger.state.steps -= state.steps - sum(each.steps for each in counted)
+        self._share(state, counted, sign=-1)
+
+    def _share(self, state: RunState, counted: Sequence[Any], sign: int = 1) -> None:
         spent = state.share
         if spent is not None and self.branch.share is not None:
             self.branch.share.add(
-                steps=steps,
+                steps=spent.steps - sum(each.steps for each in counted),
                 tokens=spent.tokens - sum(each.usage.total_tokens for each in counted),
                 cost=spent.cost - sum(each.usage.cost for each in counted),
                 tool_calls=spent.tool_calls - sum(each.tool_calls for each in counted),
-            )
-
-    def settle(self, *, steps: int, usage: Usage, tool_calls: int) -> None:
-        """Take back what was counted while the nested run went on: its last event is about to count it."""
-        self.ledger.state.steps -= steps
-        if self.branch.share is not None:
-            self.branch.share.add(
-                steps=steps, tokens=usage.total_tokens, cost=usage.cost, tool_calls=tool_calls, sign=-1
+                sign=sign,
             )
 
 

@@ -18,7 +18,7 @@ from tests.core.engine.corpus import CORPUS, Books, Workflow
 from tests.core.fakes import bare, virtually
 from tests.core.stores import MemoryStore
 
-__all__ = ["RUN", "UNDRAWN", "Life", "first_life", "later_life", "meaning"]
+__all__ = ["RUN", "UNDRAWN", "Life", "first_life", "forked_life", "later_life", "meaning"]
 
 RUN = "r"
 UNDRAWN = ["rules", "state and conditions"]
@@ -41,7 +41,13 @@ class Life:
     books: Books = attrs.field(factory=Books)
     effects: list[Effect] = attrs.field(factory=list)
     asked: list[str] = attrs.field(factory=list)
+    asked_models: list[str] = attrs.field(factory=list)
     result: RunResult | None = None
+
+    async def model_call(self, call: Any, proceed: Any) -> Any:
+        """Note which models are asked, as middleware."""
+        self.asked_models.append(call.model.name)
+        return await proceed(call)
 
     async def tool_call(self, call: Any, proceed: Any) -> Any:
         """Count what tools do, as middleware."""
@@ -84,6 +90,21 @@ def later_life(name: str, store: MemoryStore, *, idempotent: bool = False, seed:
             return await orchestra.resume(RUN, topology, **given_to(workflow, life, idempotent))
 
     life.result = virtually(main, seed=seed)
+    return life
+
+
+def forked_life(name: str, store: MemoryStore, at: int, new_id: str, **changes: Any) -> Life:
+    """Fork what `store` has of a workflow of the corpus, whose scripts are used up."""
+    workflow, life = CORPUS[name], Life(store)
+    life.books.taken = _taken(life.events)
+
+    async def main() -> RunResult:
+        async with bare(storage=life.store, middleware=[life], new_id=lambda: new_id) as orchestra:
+            topology = workflow.topology if name in UNDRAWN else None
+            given = given_to(workflow, life, idempotent=True)
+            return await orchestra.fork(RUN, at, topology=topology, **changes, **given)
+
+    life.result = virtually(main)
     return life
 
 

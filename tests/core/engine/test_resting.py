@@ -25,7 +25,7 @@ from marsys_core.results import RunResult
 from marsys_core.run import Run
 from marsys_core.tools import ToolContext, tool
 from tests.core.engine.corpus import CORPUS
-from tests.core.engine.lives import Life, first_life, given_to, meaning
+from tests.core.engine.lives import RUN, Life, first_life, given_to, later_life, meaning
 from tests.core.fakes import FakeModel, bare, call, virtually
 from tests.core.stores import MemoryStore
 
@@ -667,34 +667,24 @@ RESTING = [name for name in CORPUS if name not in ODD]
 def rested(name: str, at: int, immediate: bool) -> tuple[RunResult, RunResult]:
     """Pause a workflow when so many entries are written, and go on with it; return what both came to."""
     workflow, life = CORPUS[name], Life(MemoryStore())
-    came: list[RunResult] = []
 
-    async def main() -> None:
+    async def main() -> RunResult:
         given: dict[str, Any] = given_to(workflow, life, True)
-        config = given["execution_config"]
-        async with bare(storage=life.store, middleware=[life], new_id=lambda: "r") as orchestra:
+        async with bare(storage=life.store, middleware=[life], new_id=lambda: RUN) as orchestra:
             run = orchestra.start("task", workflow.topology, **given)
             count = 0
-            async for event in run.events():
-                count += event.branch is not None
+            async for _ in run.events():
+                count += 1
                 if count == at:
                     run.pause(immediate=immediate)
-            try:
-                came.append(await run.result())
-            except Exception as error:
-                came.append(error.result)  # type: ignore[attr-defined]
-        assert config is workflow.config
-        if came[0].status != "paused":
-            came.append(came[0])
-            return
-        async with bare(storage=life.store, middleware=[life]) as orchestra:
-            try:
-                came.append(await orchestra.resume("r", workflow.topology, **given))
-            except Exception as error:
-                came.append(error.result)  # type: ignore[attr-defined]
+            return await run.result()
 
-    virtually(main)
-    return came[0], came[1]
+    first = virtually(main)
+    if first.status != "paused":
+        return first, first
+    last = later_life(name, life.store, idempotent=True).result
+    assert last is not None
+    return first, last
 
 
 @pytest.mark.slow

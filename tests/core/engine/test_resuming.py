@@ -19,8 +19,10 @@ import trio
 from marsys_core import events as e
 from marsys_core.agents import Agent, agent
 from marsys_core.config import ExecutionConfig
+from marsys_core.engine.spending import usage_of
 from marsys_core.errors import ConfigError, CriticalError, ToolError
 from marsys_core.keeping.steps import steps_of
+from marsys_core.messages import Usage
 from marsys_core.orchestrator import RunState
 from marsys_core.results import RunResult
 from marsys_core.tools import tool
@@ -102,6 +104,8 @@ def test_a_run_goes_on_from_any_entry_to_the_same_end(name: str) -> None:
         later = later_life(name, before.store.cut(RUN, cut), idempotent=True)
         assert_sound(later)
         assert_same(name, True, later, cut)
+        assert later.result is not None
+        assert later.result.usage == (usage_of(later.events) or Usage())
         assert set(before.counted(cut)) | set(later.counted()) == set(before.counted())
         assert unanswered(before.events[:cut]) <= set(later.asked)
         assert not {
