@@ -522,7 +522,10 @@ class ToolFinished(Event):
 
 @attrs.define(eq=False)
 class ToolFailed(Event):
-    """A tool raised, timed out, or was called wrongly; `writes` as those of a tool that returned."""
+    """A tool raised, timed out, or was called wrongly; `writes` as those of a tool that returned.
+
+    `raised` is where the class of what it raised is found, as ``"module:name"``, where it is neither MARSYS' nor Python's.
+    """
 
     node: str
     tool: str
@@ -530,6 +533,7 @@ class ToolFailed(Event):
     error: str
     duration: float
     writes: tuple[tuple[Any, ...], ...] = ()
+    raised: str = ""
 
 
 @attrs.define(eq=False)

@@ -14,6 +14,7 @@ from marsys_core.engine.asking import ask, check_response
 from marsys_core.engine.budget import Hold, count_tools, within_budget
 from marsys_core.engine.people import approved
 from marsys_core.engine.processes import run_in_process
+from marsys_core.engine.raised import class_name, text_of
 from marsys_core.engine.replay import INTERRUPTED, UNCALLED, answered, asked
 from marsys_core.engine.threads import run_in_thread
 from marsys_core.engine.uncertain import UNMADE, idempotency_key, settled
@@ -428,15 +429,17 @@ def _tool_failed(
         return
     if step.run.resting and not isinstance(error, Exception):
         return  # it goes on when the run does
-    told = f"{type(error).__name__}: {error}"
+    told = text_of(error)
     if not isinstance(error, Exception):
         told = INTERRUPTED if made else UNCALLED
     elif isinstance(error, StoreError) and not made:  # what kept it from being made
         told = UNCALLED
     branch = step.branch
     step.run.record(
-        e.ToolFailed(branch.id, at, step.cause, step.node, tool.name, call_id, told, duration, writes)
-    )
+        e.ToolFailed(
+            branch.id, at, step.cause, step.node, tool.name, call_id, told, duration, writes, class_name(error)
+        )
+    )  # fmt: skip
 
 
 def _writes(call: ToolRun | None) -> tuple[Any, ...]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from marsys_core import errors
 from marsys_core import events as e
-from marsys_core.errors import MarsysError, NondeterminismError, ToolError
+from marsys_core.engine.raised import raised_again
+from marsys_core.errors import NondeterminismError
 from marsys_core.journal import unpack, unpack_call
 from marsys_core.messages import ToolCall, Usage
 from marsys_core.models import FinishReason, ModelRequest, ModelResponse
@@ -40,16 +40,6 @@ _TEAM_ENDS = (e.TeamFinished, e.TeamFailed)
 INTERRUPTED = "interrupted"
 UNCALLED = "interrupted before it was made"
 _WIDEST = 4  # the places of a call that has to be allowed
-_PLAIN = (
-    ValueError,
-    TypeError,
-    RuntimeError,
-    LookupError,
-    OSError,
-    ConnectionError,
-    TimeoutError,
-    PermissionError,
-)
 
 
 @attrs.frozen(eq=False)
@@ -393,8 +383,7 @@ def answered(step: Step, end: e.ToolFinished | e.ToolFailed) -> Any:
     """Return what a recorded call came to, or raise that it failed; it writes to the shared state what it wrote.
 
     Raises:
-        Exception: It failed, with the text that is recorded; of the same class where that is one of MARSYS' own
-            or of Python's, and else a `ToolError`.
+        Exception: It failed, with the text that is recorded; of the same class where that is found.
     """
     if end.writes:
         step.state.again(end.writes)
@@ -402,20 +391,7 @@ def answered(step: Step, end: e.ToolFinished | e.ToolFailed) -> Any:
     if spent is not None:
         step.usage = spent if step.usage is None else step.usage + spent
     if type(end) is e.ToolFailed:
-        step.call_error = error = _failed(end.error)
+        tool = step.prepared.tools.get(end.tool)
+        step.call_error = error = raised_again(end.error, end.raised, None if tool is None else tool.function)
         raise error
     return step.run.unpack(end.result)  # type: ignore[union-attr]
-
-
-def _failed(text: str) -> Exception:
-    """Return the error that was recorded as `text`: what it was, a colon and what it said."""
-    import builtins
-
-    name, _, said = text.partition(": ")
-    kind = getattr(errors, name, None) or getattr(builtins, name, None)
-    ours = isinstance(kind, type) and issubclass(kind, MarsysError)
-    if ours or kind in _PLAIN:
-        error: Exception = kind(said)  # type: ignore[misc]
-        if f"{name}: {error}" == text:
-            return error
-    return ToolError(text)

@@ -160,6 +160,7 @@ EVENTS: list[Event] = [
     e.TimerSet(*BRANCH, "A", 60.5, 1700000060.75),
     e.TimerFired(*BRANCH, "A", 3),
     e.UserAsked(*BRANCH, "0:3", "A", "uncertain", {"tool": "pay"}, ("retry", "done", "fail")),
+    e.ToolFailed(*BRANCH, "A", "f", "c1", "Odd: no", 0.5, (), "shop:Odd"),
 ]  # fmt: skip
 
 

@@ -63,7 +63,7 @@ CARRIED = {
     "TimerFired": "node timer",
     "BranchEdited": "node value",
     "ToolUncertain": "node tool call_id error",
-    "ToolFailed": "node tool call_id error duration writes",
+    "ToolFailed": "node tool call_id error duration writes raised",
     "ToolFinished": "node tool call_id result duration writes",
     "ToolStarted": "node tool call_id arguments idempotent transactional",
     "UserAnswered": "request_id value source error",
