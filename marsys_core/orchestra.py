@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 import trio
 
@@ -448,12 +448,21 @@ class Orchestra:
             ChangedRun: What it is made of has changed.
             LifecycleError: The orchestra is not open, or keeps no runs.
         """
-        from marsys_core.engine.resuming import KEEP, fork
+        from marsys_core.engine.resuming import fork
 
-        edit, topology = changes.pop("edit", KEEP), changes.pop("topology", None)
-        options = checked(cast("RunOptions", changes))
-        work = fork(self, self.engine, run_id, at, edit, topology, options, accept_changes)
-        return await apart(work)
+        return await apart(fork(self, self.engine, run_id, at, accept_changes, changes, self.new_id()))
+
+    def start_fork(self, run_id: str, at: int, *, accept_changes: bool = False, **changes: Any) -> Run:
+        """Begin a new run as `fork` does, in the background of this open engine; the arguments are those of `fork`.
+
+        It ends with the engine at the latest. What `fork` would raise, `Run.result` does.
+
+        Raises:
+            LifecycleError: The orchestra is not open.
+        """
+        run, engine = Run(self.new_id()), self.engine
+        engine.start_soon(run._part, self, engine, run_id, at, accept_changes, changes)
+        return run
 
     @hosted
     async def runs(

@@ -28,7 +28,7 @@ __all__ = ["Run"]
 
 
 class Run:
-    """A run in the background of an open `Orchestra`; made by `Orchestra.start` and `Orchestra.take_up`.
+    """A run in the background of an open `Orchestra`; made by `Orchestra.start`, `take_up` and `start_fork`.
 
     Attributes:
         id: The run's id.
@@ -75,6 +75,21 @@ class Run:
             given = GivenAnswer(self.id, *answer, "answer")
             work = answered(orchestra, engine, given, topology, options, accept_changes, self._adopt)
         return self._look_after(work)
+
+    def _part(
+        self,
+        orchestra: Orchestra,
+        engine: Engine,
+        run_id: str,
+        at: int,
+        accept_changes: bool,
+        changes: dict[str, Any],
+    ) -> Coroutine[Any, Any, None]:
+        from marsys_core.engine.resuming import fork
+
+        return self._look_after(
+            fork(orchestra, engine, run_id, at, accept_changes, changes, self.id, self._adopt)
+        )
 
     async def _look_after(self, work: Coroutine[Any, Any, RunResult]) -> None:
         self._token = trio.lowlevel.current_trio_token()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from marsys_core import events as e
 from marsys_core.engine.durable import begin_log, carry_out
@@ -14,7 +14,7 @@ from marsys_core.engine.rebuild import bring_to, given_to, parted, read_events, 
 from marsys_core.engine.recollection import recall_again
 from marsys_core.engine.recorded import records
 from marsys_core.errors import ConfigError, LifecycleError, TopologyError
-from marsys_core.options import RunOptions
+from marsys_core.options import RunOptions, checked
 from marsys_core.topology import Topology
 
 if TYPE_CHECKING:
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from marsys_core.protocols.store import Store
     from marsys_core.results import RunResult
 
-__all__ = ["KEEP", "fork", "resume", "store_of", "taken_up", "unfinished"]
+__all__ = ["fork", "place_of_step", "resume", "store_of", "taken_up", "unfinished"]
 
-KEEP: Any = object()
-"""Stands for the input that a step was given."""
+_KEEP: Any = object()  # stands for the input that a step was given
 
 
 def store_of(engine: Engine) -> Store:
@@ -91,21 +90,21 @@ async def fork(
     engine: Engine,
     run_id: str,
     at: int,
-    edit: Any,
-    topology: Any,
-    options: RunOptions,
     accept_changes: bool,
+    changes: dict[str, Any],
+    new_id: str,
     adopt: Callable[[RunShell], None] | None = None,
 ) -> RunResult:
     """Begin a new run that shares the past of another one up to its step number `at`, and return what it came to.
 
     `adopt` is told of the run when it is ready to go on.
     """
-    store, new_id = store_of(engine), orchestra.new_id()
+    store, edit, topology = store_of(engine), changes.pop("edit", _KEEP), changes.pop("topology", None)
+    options = checked(cast("RunOptions", changes))
     run = await _assembled(orchestra, engine, store, run_id, topology, options, accept_changes, new_id)
     events = read_events(await store.entries(run_id), engine.converter, new_id)
     kept, _ = parted(events)
-    index = _step(kept, at, run_id)
+    index = place_of_step(kept, at, run_id)
     given, step = given_to(events), kept[index]
     past, journal = kept[:index], run.journal
     recorded = records(journal, events, step.seq, given, binding=False)
@@ -115,12 +114,12 @@ async def fork(
     for seq, event in enumerate(past):
         event.seq = seq
     run.before, run.lives = past[-1].time, [(past[-1].time, run.wall_now())]
-    given_instead = edit if edit is KEEP else run.keep(edit)
+    given_instead = edit if edit is _KEEP else run.keep(edit)
     await begin_log(run, store, (run_id, step.seq))
     assert run.durable is not None  # its log was begun
     for event in past:
         run.durable.write(event)
-    if edit is not KEEP:
+    if edit is not _KEEP:
         branch = run.orchestrator.state.branches[step.branch]
         run.record(e.BranchEdited(branch.id, branch.n, branch.last, branch.node, given_instead))
     if adopt is not None:
@@ -129,8 +128,13 @@ async def fork(
     return concluded(run)
 
 
-def _step(events: Sequence[e.Event], at: int, run_id: str) -> int:
-    """Return the place of the beginning of a step.
+def place_of_step(events: Sequence[e.Event], at: int, run_id: str) -> int:
+    """Return the place of the beginning of a step among the events that hold.
+
+    Args:
+        events: Those of the run.
+        at: The step, counted from 1 in the order in which they began.
+        run_id: The run.
 
     Raises:
         ConfigError: The run has no such step.

@@ -223,6 +223,7 @@ def options(command: click.Command) -> set[str]:
         ("Options before the command", ""),
         ("`marsys run TEAM`", "run"),
         ("`marsys resume ID`", "resume"),
+        ("`marsys fork ID`", "fork"),
         ("`marsys runs`", "runs"),
         ("`marsys show ID`", "show"),
         ("`marsys diff A B`", "diff"),

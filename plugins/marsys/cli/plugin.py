@@ -17,6 +17,7 @@ def marsys_commands() -> Iterable[Command]:
         Command("run", "Run a team of agents on a task.", target="marsys.cli.run:run"),
         Command("resume", "Go on with a run that was interrupted.", target="marsys.cli.resume:resume"),
         Command("answer", "Answer what a run waits for.", target="marsys.cli.answer:answer"),
+        Command("fork", "Begin a run that shares the past of another one.", target="marsys.cli.fork:fork"),
         Command("runs", "List the runs that are kept.", target="marsys.cli.runs:runs"),
         Command("show", "Say what happened in a run.", target="marsys.cli.show:show"),
         Command("diff", "Say where two runs part.", target="marsys.cli.diff:diff"),

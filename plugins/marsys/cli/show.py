@@ -87,13 +87,21 @@ def _lines(steps: Sequence[StepTold]) -> Iterator[str]:
     yield from aligned([row for step in steps for row in _rows(step)]) if steps else ["no step was begun"]
 
 
-def _rows(step: StepTold) -> Iterator[tuple[str, str, str, str, str]]:
+def _rows(step: StepTold) -> Iterator[tuple[str, str, str, str, str, str]]:
     void = " (counts no more)" if step.void else ""
     again = f" (taken {step.attempts} times)" if step.attempts > 1 else ""
-    yield f"{step.time:7.1f} s", step.branch, step.node, _lasted(step.seconds), f"{said(step)}{again}{void}"
+    number = f"{step.number:4}" if step.number else ""
+    yield (
+        number,
+        f"{step.time:7.1f} s",
+        step.branch,
+        step.node,
+        _lasted(step.seconds),
+        f"{said(step)}{again}{void}",
+    )
     for call in step.calls:
         if call.kind != "model" or call.outcome != "done":
-            yield "", "", "", _lasted(call.seconds), f"  {_told(call)}"
+            yield "", "", "", "", _lasted(call.seconds), f"  {_told(call)}"
 
 
 def _told(call: Call) -> str:
@@ -122,6 +130,7 @@ def _data(found: _Found, steps: Sequence[StepTold], *, all_events: bool) -> dict
                 "branch": step.branch,
                 "node": step.node,
                 "step": step.step,
+                "number": step.number or None,
                 "seq": step.seq,
                 "time": step.time,
                 "outcome": step.outcome,

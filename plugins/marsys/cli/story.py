@@ -80,6 +80,7 @@ class StepTold:
         error: How it failed.
         calls: What it called, in order.
         void: Whether it counts no more, as the run has gone on from before it.
+        number: Which step of the run it is, in the order in which they began; 0 where it counts no more.
         record: All that is recorded of its end, as data, without what is measured.
     """
 
@@ -95,6 +96,7 @@ class StepTold:
     error: str = ""
     calls: list[Call] = attrs.field(factory=list)
     void: bool = False
+    number: int = 0
     record: Any = None
 
     def hear(self, entry: Entry, data: dict[str, Any]) -> None:
@@ -135,6 +137,8 @@ def steps_of(entries: Iterable[Entry]) -> list[StepTold]:
         else:
             kept.append(entry)
     steps = _told(kept)
+    for number, step in enumerate(steps, 1):
+        step.number = number
     for step in _told(sorted(void, key=lambda entry: entry.seq)):
         step.void = True
         steps.append(step)

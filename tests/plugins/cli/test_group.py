@@ -108,7 +108,7 @@ def test_an_unknown_command_suggests_the_nearest(call: Call) -> None:
     said = call("topolgy")
     assert said.code == 2
     assert said.err.endswith(
-        "Error: no command is called 'topolgy'; there are: answer, chat, diff, doctor, new, plugins, resume, run, runs, "
+        "Error: no command is called 'topolgy'; there are: answer, chat, diff, doctor, fork, new, plugins, resume, run, runs, "
         "show, store, topology. Did you mean 'topology'?\n"
     )
 

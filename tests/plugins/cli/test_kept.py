@@ -39,7 +39,9 @@ def test_the_beginning_of_an_id_is_enough(call: Call, given: str, found: str) ->
         ("", "the id of a run is empty; 'marsys runs' lists them"),
     ],
 )
-@pytest.mark.parametrize("command", [["show"], ["resume"], ["diff", "77aa"], ["store", "export"]])
+@pytest.mark.parametrize(
+    "command", [["show"], ["resume"], ["fork", "--at", "1"], ["diff", "77aa"], ["store", "export"]]
+)
 def test_an_id_that_names_no_run_is_a_mistake(
     call: Call, command: list[str], given: str, problem: str
 ) -> None:

@@ -161,5 +161,5 @@ def test_the_place_is_named_to_the_next_command_where_it_is_not_the_ordinary_one
 def test_what_is_kept_can_be_read_with_any_tool(call: Call, team: Write, here: Path) -> None:
     call("run", team(ONE), "--task", "Think.")
     with sqlite3.connect(here / ".marsys" / "runs.db") as database:
-        assert database.execute("SELECT status, task FROM run_list").fetchall() == [("succeeded", "'Think.'")]
+        assert database.execute("SELECT status, task FROM run_list").fetchall() == [("succeeded", "Think.")]
     database.close()

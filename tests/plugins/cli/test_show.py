@@ -38,9 +38,9 @@ def test_what_happened_is_told_step_by_step(call: Call, team: Write) -> None:
     assert re.fullmatch(r"2 steps, \d\.\d s", facts["took"])
     assert "error" not in facts
     rows = [re.split(r" {2,}", line.strip()) for line in steps.splitlines()]
-    assert [(row[1], row[2], row[4]) for row in rows] == [
-        ("0", "First", "said '\"Think.\"'"),
-        ("0", "Second", "said 'x'"),
+    assert [(row[0], row[2], row[3], row[5]) for row in rows] == [
+        ("1", "0", "First", "said '\"Think.\"'"),
+        ("2", "0", "Second", "said 'x'"),
     ]
 
 
