@@ -15,6 +15,7 @@ from marsys_core.engine.recollection import recall_again
 from marsys_core.engine.recorded import records
 from marsys_core.errors import ConfigError, LifecycleError, TopologyError
 from marsys_core.options import RunOptions, checked
+from marsys_core.protocols.store import STATUSES
 from marsys_core.topology import Topology
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fork", "place_of_step", "resume", "store_of", "taken_up", "unfinished"]
 
+_WANTED = tuple(status for status in (*STATUSES, "interrupted") if status != "cancelled")
 _KEEP: Any = object()  # stands for the input that a step was given
 
 
@@ -44,10 +46,17 @@ def store_of(engine: Engine) -> Store:
 
 
 async def unfinished(engine: Engine, session_id: str) -> str:
-    """Return the id of the newest run of a session that can be gone on with, or that has succeeded; else nothing."""
-    for info in await store_of(engine).runs(session_id=session_id, limit=1):
-        return "" if info.status == "cancelled" else info.run_id
-    return ""
+    """Return the id of the run of a session that is to be gone on with, or returned as it is; nothing where a new one begins.
+
+    That is the newest one. One that was cancelled is not wanted any more, and leaves the place to the one before it; but
+    not to one that had succeeded, which the cancelled one was already meant to follow.
+    """
+    store = store_of(engine)
+    newest = await store.runs(session_id=session_id, limit=1)
+    if newest and newest[0].status == "cancelled":
+        older = await store.runs(session_id=session_id, status=_WANTED, limit=1)
+        newest = [info for info in older if info.status != "succeeded"]
+    return newest[0].run_id if newest else ""
 
 
 async def resume(
