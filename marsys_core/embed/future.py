@@ -127,7 +127,11 @@ class RunFuture(Future[RunResult[T]]):
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """What the run waits for people to answer, as it was at one moment."""
+        """What the run waits for people to answer, as it was at one moment.
+
+        Raises:
+            LifecycleError: Asked by an async agent of another engine, for whose thread this run's engine waits.
+        """
         with suppress(trio.RunFinishedError):
             found: tuple[Question, ...] = self._gate.cross(lambda: self._run.questions)
             return found
@@ -140,6 +144,7 @@ class RunFuture(Future[RunResult[T]]):
             UnknownName: No question with this id is open; those that are, are listed.
             ConfigError: Several are, of different runs.
             AnswerRefused: The question does not allow this answer; it stays open.
+            LifecycleError: As for `questions`.
         """
         try:
             self._gate.cross(lambda: self._run.answer(question, value, run_id=run_id))

@@ -68,6 +68,7 @@ class Gate:
         what: What the caller knows it by, for messages.
         keeps: Whether somebody ends the futures in `futures` when the engine has ended.
         futures: The runs that were handed over and have not ended; touched in the engine's thread only.
+        waits_for: The engine that its thread stands still for; set in that thread only.
     """
 
     orchestra: Orchestra
@@ -75,6 +76,7 @@ class Gate:
     what: str
     keeps: bool = False
     futures: dict[RunFuture[Any], None] = attrs.field(factory=dict)
+    waits_for: Gate | None = None
 
     @property
     def token(self) -> trio.lowlevel.TrioToken:
@@ -99,10 +101,37 @@ class Gate:
 
         Raises:
             trio.RunFinishedError: The engine's Trio run has ended.
+            LifecycleError: This is the thread of another engine, and this one's waits for it already.
             BaseException: What `function` raises.
         """
-        if threading.get_ident() == self.engine.thread:
+        here = threading.get_ident()
+        if here == self.engine.thread:
             return function()
+        caller = next((gate for gate in gates_above.get() if gate.engine.thread == here), None)
+        if caller is None:
+            return self._crossed(function)
+        caller.waits_for = self
+        try:
+            self._refuse_circle(caller)
+            return self._crossed(function)
+        finally:
+            caller.waits_for = None
+
+    def _refuse_circle(self, caller: Gate) -> None:
+        """Refuse to let engines' threads wait for each other, which would be for ever."""
+        gate, seen = self.waits_for, {self}
+        while gate is not None and gate not in seen:
+            if gate is caller:
+                msg = (
+                    f"the threads of two engines (this {caller.what}, and that {self.what}) would wait for each other; in "
+                    "an async agent or tool look at the run of another engine from a thread: "
+                    "'await trio.to_thread.run_sync(lambda: future.questions)'"
+                )
+                raise LifecycleError(msg)
+            seen.add(gate)
+            gate = gate.waits_for
+
+    def _crossed(self, function: Callable[[], T]) -> T:
         crossing: Future[T] = Future()
 
         def call() -> None:

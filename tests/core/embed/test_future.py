@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import re
 import threading
 from concurrent.futures import CancelledError
 from typing import Any
@@ -228,3 +229,61 @@ def test_a_run_that_is_kept_nowhere_is_not_paused() -> None:
         with pytest.raises(LifecycleError, match="only a run that is kept can be paused"):
             future.pause()
         future.cancel()
+
+
+def test_engines_whose_agents_look_at_each_others_runs_are_told_and_do_not_stand_still_for_ever() -> None:
+    both, futures, told = threading.Barrier(2), [], []
+    ready = threading.Event()
+
+    def looking(other: int) -> Any:
+        @agent(name="Looks")
+        async def work(prompt: Any) -> str:
+            assert ready.wait(LONG)
+            both.wait(LONG)  # both engines' threads stand still
+            try:
+                return str(futures[other].questions)
+            except LifecycleError as error:
+                told.append(str(error))
+                return str(await trio.to_thread.run_sync(lambda: futures[other].questions))
+
+        return work
+
+    for _ in range(5):
+        futures.clear()
+        told.clear()
+        ready.clear()
+        with engine(agents=[looking(1)]) as one, engine(agents=[looking(0)]) as other:
+            futures += [one.submit("x", "Looks"), other.submit("x", "Looks")]
+            ready.set()
+            assert [future.result(timeout=LONG).unwrap() for future in futures] == ["()", "()"]
+        assert 1 <= len(told) <= 2
+        assert all(
+            re.search("^the threads of two engines .* would wait for each other", text) for text in told
+        )
+
+
+def test_an_engine_that_waits_for_another_is_not_waited_for_by_that_one() -> None:
+    asking, futures, told = threading.Event(), [], []
+
+    @agent
+    async def First(prompt: Any) -> str:
+        return str(futures[1].questions)
+
+    @agent
+    async def Second(prompt: Any) -> str:
+        assert asking.wait(LONG)
+        gate = futures[0]._gate
+        while gate.waits_for is None:  # it is about to stand still
+            threading.Event().wait(0.001)
+        with pytest.raises(LifecycleError) as caught:
+            futures[0].answer("nothing", 1)
+        told.append(str(caught.value))
+        return "told"
+
+    with engine(agents=[First]) as one, engine(agents=[Second]) as other:
+        futures += [None, other.submit("x", "Second")]
+        futures[0] = one.submit("x", "First")
+        asking.set()
+        assert futures[1].result(timeout=LONG).unwrap() == "told"
+        assert futures[0].result(timeout=LONG).unwrap() == "()"
+    assert "await trio.to_thread.run_sync(lambda: future.questions)" in told[0]
