@@ -795,7 +795,7 @@ def test_a_fork_shares_what_was_written(tmp_path):
         return await context.call_tool("place", item=f"first {prompt}")
 
     async def second(prompt, context):
-        return f"{prompt}, {await context.call_tool('place', item='second')}"
+        return f"{prompt}, {await context.call_tool('place', item=f'second {prompt}')}"
 
     agents = [
         FunctionAgent(first, name="First", tools=[place]),
@@ -811,8 +811,8 @@ def test_a_fork_shares_what_was_written(tmp_path):
             forked = await orchestra.fork(result.run_id, at=2, edit="again")
             return forked.final_response, told(await orchestra.history(forked.run_id))
 
-    assert trio.run(main) == ("again, order 2", ["order 1"])
-    assert rows(path) == [("first task",), ("second",)]
+    assert trio.run(main) == ("again, order 3", ["order 1", "order 3"])
+    assert rows(path) == [("first task",), ("second order 1",), ("second again",)]
 
 
 def test_an_sqlite_store_says_that_it_writes_in_transactions(tmp_path):
