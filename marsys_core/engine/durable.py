@@ -11,7 +11,7 @@ import trio
 from marsys_core.engine.spending import usage_of
 from marsys_core.errors import ConfigError, RunHeld, StoreError
 from marsys_core.events import Event
-from marsys_core.format import decode_value, encode, encode_value
+from marsys_core.format import Texts, decode_value, encode, encode_value
 from marsys_core.journal import MemoryJournal
 from marsys_core.protocols.store import Entry, RunInfo, RunLog
 from marsys_core.values import Ref
@@ -81,13 +81,14 @@ class Durable:
     level: str = "step"
     lose: Callable[[StoreError], None]
     broken: StoreError | None = None
+    _texts: Texts = attrs.field(factory=Texts, init=False)
 
     def write(self, event: Event) -> None:
         """Hand `event` to the store; nobody waits."""
         self.log.append(
             Entry(
                 event.seq, event.branch, event.n, event.cause, type(event).__name__, event.time,
-                encode(event, self.journal.converter),
+                encode(event, self.journal.converter, self._texts),
             )
         )  # fmt: skip
 
@@ -166,7 +167,7 @@ async def begin_log(run: RunShell, store: Store, forked_from: tuple[str, int] | 
         run_id=run.run_id,
         session_id=run.session_id if run.nested is None else "",
         task=_headline(plain),
-        fingerprint=json.dumps({"made": made_of(run), "drawn": drawn(run.topology), "task": plain}),
+        fingerprint=f'{{"made": {json.dumps(made_of(run))}, "drawn": {drawn(run.topology)}, "task": {json.dumps(plain)}}}',
         origin=_origin(run),
         parent="" if run.nested is None else run.nested.parent[0],
         forked_from=forked_from,

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import inspect
 import json
+import weakref
 from collections.abc import Hashable, Mapping
 from types import CodeType
 from typing import TYPE_CHECKING, Any, cast
@@ -17,19 +18,24 @@ import attrs
 
 from marsys_core.agents import FunctionAgent
 from marsys_core.agents.pool import AgentPool
+from marsys_core.config import ExecutionConfig
 from marsys_core.errors import ChangedRun, TopologyError
 from marsys_core.models import ModelConfig
 
 if TYPE_CHECKING:
-    from marsys_core.config import ExecutionConfig
     from marsys_core.engine.prepared import Prepared
     from marsys_core.engine.run import RunShell
     from marsys_core.tools import Tool
     from marsys_core.topology import Topology
+    from marsys_core.topology.graph import Graph
 
 __all__ = ["drawn", "made_of", "refuse_changes"]
 
 _SHORT = 16  # hex digits: two texts that differ have the same ones by accident once in 10**19
+
+
+_BESIDE = frozenset({"status", "raise_errors", "durability", "on_uncertain"})
+"""Settings on how a run is shown, told and kept, and on what becomes of its calls that were cut off."""
 
 
 def made_of(run: RunShell) -> dict[str, Any]:
@@ -41,14 +47,20 @@ def made_of(run: RunShell) -> dict[str, Any]:
     }
 
 
-def drawn(topology: Topology) -> dict[str, Any] | None:
-    """Return a topology as plain data; None where it has functions in it, which data cannot have."""
-    try:
-        plain = topology.to_dict()
-        json.dumps(plain)
-    except (TopologyError, TypeError, ValueError):
-        return None
-    return plain
+# The graph of a topology is made anew when the topology changes; many runs have one topology.
+_drawings: weakref.WeakKeyDictionary[Graph, str] = weakref.WeakKeyDictionary()
+
+
+def drawn(topology: Topology) -> str:
+    """Return a topology as JSON text; ``null`` where it has functions in it, which data cannot have."""
+    known = _drawings.get(topology.graph)
+    if known is None:
+        try:
+            known = json.dumps(topology.to_dict())
+        except (TopologyError, TypeError, ValueError):
+            known = "null"
+        _drawings[topology.graph] = known
+    return known
 
 
 def refuse_changes(run_id: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -108,12 +120,19 @@ def _tool(tool: Tool) -> str:
 
 
 def _settings(config: ExecutionConfig) -> dict[str, Any]:
-    """The settings that are not the default ones; those that only show a run change nothing."""
+    """The settings that are not the default ones, without those that do not change what a run does."""
     return {
-        field.name: repr(value)
-        for field in attrs.fields(type(config))
-        if field.name != "status" and (value := getattr(config, field.name)) != _default(field)
+        name: repr(value)
+        for name, default in _defaults()
+        if (value := getattr(config, name)) is not default and value != default
     }
+
+
+@functools.cache
+def _defaults() -> list[tuple[str, Any]]:
+    return [
+        (field.name, _default(field)) for field in attrs.fields(ExecutionConfig) if field.name not in _BESIDE
+    ]
 
 
 def _default(field: Any) -> Any:

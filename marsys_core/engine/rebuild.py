@@ -14,7 +14,7 @@ from marsys_core.engine.recollection import recall_again
 from marsys_core.engine.recorded import Recorded, records
 from marsys_core.engine.spending import usage_of
 from marsys_core.errors import UnknownName
-from marsys_core.format import check_format, decode
+from marsys_core.format import Texts, check_format, decode, referred
 from marsys_core.journal import unpack
 from marsys_core.orchestrator import RunState
 from marsys_core.values import Converter
@@ -23,27 +23,45 @@ if TYPE_CHECKING:
     from marsys_core.engine.run import RunShell
     from marsys_core.protocols.store import Entry, Store
 
-__all__ = ["bring_to", "given_to", "parted", "read_events", "rebuild", "take_up"]
+__all__ = ["bring_to", "given_to", "parted", "read_events", "read_part", "rebuild", "take_up"]
 
 _WRONG = (e.StepFailed, e.LimitReached, e.GuardRefusedInput, e.RunStopped)
 
 
-def read_events(entries: Sequence[Entry], converter: Converter, run_id: str) -> list[e.Event]:
-    """Return the events of a run's entries.
+def read_events(
+    entries: Sequence[Entry], converter: Converter, run_id: str, texts: Texts | None = None
+) -> list[e.Event]:
+    """Return the events of a run's entries, from the first one on; `texts` knows what later ones refer to.
 
     Raises:
         FormatError: An entry that is none, or of a newer format.
     """
     found: list[e.Event] = []
+    texts = Texts() if texts is None else texts
     for entry in entries:
         event = decode(
-            entry.kind, entry.data, converter,
+            entry.kind, entry.data, converter, texts=texts,
             branch=entry.branch, n=entry.n, cause=entry.cause, seq=entry.seq, time=entry.time, run_id=run_id,
         )  # fmt: skip
         if type(event) is e.RunStarted:
             check_format(event.format, run_id)
         found.append(event)
     return found
+
+
+async def read_part(store: Store, converter: Converter, run_id: str, start: int, stop: int) -> list[e.Event]:
+    """Return the events of a run from place `start` on and before `stop`, without reading all that is before.
+
+    Raises:
+        UnknownName: There is no such run.
+        FormatError: An entry that is none, or of a newer format.
+    """
+    entries, texts = await store.entries(run_id, start, stop), Texts()
+    for seq in referred(entries):
+        if seq < start:
+            for entry in await store.entries(run_id, seq, seq + 1):
+                texts.remember(entry)
+    return read_events(entries, converter, run_id, texts)
 
 
 def rebuild(run: RunShell, events: Sequence[e.Event], blobs: Mapping[str, bytes]) -> None:

@@ -36,6 +36,8 @@ from marsys_core.format.fields import (
 )
 from marsys_core.format.records import Record
 from marsys_core.format.text import dumps, loads
+from marsys_core.format.texts import Texts
+from marsys_core.format.usual import usual
 from marsys_core.format.version import check_format
 from marsys_core.format.wrong import Wrong
 from marsys_core.values import Converter
@@ -129,21 +131,29 @@ def _record(kind: type[Event]) -> Record:
     return made
 
 
-def encode(event: Event, converter: Converter) -> str:
+def encode(event: Event, converter: Converter, texts: Texts | None = None) -> str:
     """Return the text of an entry: everything of `event` but its kind, run, seq, time, branch, n and cause.
 
-    It is one line of JSON. Events that are equal have equal texts.
+    It is one line of JSON. Events that are equal, and come after the same ones, have equal texts.
 
     Args:
         event: What happened.
         converter: Knows the types that keep their type, as given to ``Orchestra(types=[...])``.
+        texts: Remembers the long texts of the entries before; what they have is only referred to. Without it every
+            text is written in full.
 
     Raises:
         FormatError: A value in it that cannot be written down; `plain` refuses such values beforehand.
     """
+    text = usual()(event, texts)
+    if text is not None:
+        return text
     kind = type(event)
     try:
-        return dumps(_record(kind).write(event, converter, DEEPEST))
+        data = (_RECORDS.get(kind) or _record(kind)).write(event, converter, DEEPEST)
+        if texts is not None:
+            texts.shorten(kind.__name__, data, event.seq)
+        return dumps(data)
     except (Wrong, RecursionError) as error:
         raise _told(error, "written", kind.__name__, getattr(event, "run_id", ""), event.seq) from error
 
@@ -159,6 +169,7 @@ def decode(
     seq: int,
     time: float,
     run_id: str,
+    texts: Texts | None = None,
 ) -> Event:
     """Return the event that an entry stands for.
 
@@ -172,6 +183,7 @@ def decode(
         seq: Its place in the journal.
         time: Seconds since the run started.
         run_id: The run.
+        texts: Remembers the long texts of the entries before; without it no entry may refer to one of them.
 
     Raises:
         FormatError: The text is no entry of that kind, whatever it is; or the journal is in a newer format.
@@ -181,6 +193,8 @@ def decode(
         data = loads(text)
         if kind == "RunStarted" and type(data) is dict and "format" in data:
             check_format(data["format"], run_id)
+        if texts is not None:
+            texts.restore(kind, data, seq)
         found = _record(cls).fields(data, converter, DEEPEST)
     except (Wrong, RecursionError) as error:
         raise _told(error, "read", kind, run_id, seq) from error

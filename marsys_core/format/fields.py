@@ -57,7 +57,10 @@ def write_int(value: int, *_: Any) -> Any:
 
 def write_number(value: Any, *_: Any) -> Any:
     """A number: as it is, or by its name where it is infinite or none."""
-    if type(value) is float:
+    kind = type(value)
+    if kind is int:
+        return value if -_LONG < value < _LONG else write_int(value)
+    if kind is float:
         return value if value - value == 0 else {TAG: "float", "name": repr(value)}
     if isinstance(value, bool) or value is None:
         return value

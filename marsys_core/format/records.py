@@ -33,9 +33,10 @@ class Record:
     ) -> None:
         self.cls, self.tag = cls, tag
         fields = [field for field in attrs.fields(cls) if field.name in codecs]
+        defaults = [_MISSING if field.name in always else _default(field) for field in fields]
         self._writers = [
-            (field.name, codecs[field.name].write, _MISSING if field.name in always else _default(field))
-            for field in fields
+            (field.name, codecs[field.name].write, default, type(default))
+            for field, default in zip(fields, defaults, strict=True)
         ]
         self._readers: dict[str, Callable[[Any, Converter, int], Any]] = {
             field.name: codecs[field.name].read for field in fields
@@ -47,9 +48,12 @@ class Record:
     def write(self, value: Any, converter: Converter, room: int) -> dict[str, Any]:
         """Return the fields of `value` as JSON data."""
         data: dict[str, Any] = {TAG: self.tag} if self.tag else {}
-        for name, write, default in self._writers:
+        for name, write, default, kind in self._writers:
             field = getattr(value, name)
-            if field is default or (type(field) is type(default) and _same(field, default)):
+            # Equal to its default; -0.0 is not 0.0.
+            if field is default or (
+                type(field) is kind and field == default and (field or repr(field) == repr(default))
+            ):
                 continue
             if write is None:
                 data[name] = field
@@ -101,8 +105,3 @@ def _default(field: Any) -> Any:
     if default is attrs.NOTHING:
         return _MISSING
     return default.factory() if hasattr(default, "factory") else default
-
-
-def _same(field: Any, default: Any) -> bool:
-    """Whether two values of one type are equal; -0.0 is not 0.0."""
-    return bool(field == default and (field or repr(field) == repr(default)))

@@ -10,7 +10,7 @@ import attrs
 from marsys_core.errors import TopologyError
 from marsys_core.topology.conditions import condition_name
 from marsys_core.topology.names import clip, refuse_unknown_fields
-from marsys_core.topology.nodes import MAX_TURNS, Edge, Node, NodeKind
+from marsys_core.topology.nodes import MAX_TURNS, Edge, Node, NodeKind, kind_of
 from marsys_core.topology.policy import ConvergencePolicy
 
 __all__ = ["edge_from", "edge_to_dict", "node_from", "node_to_dict"]
@@ -54,7 +54,7 @@ def edge_from(value: object) -> Edge:
 def node_to_dict(node: Node) -> dict[str, Any]:
     """Return `node` as JSON data that `node_from` reads."""
     fields: dict[str, Any] = {"name": node.name}
-    if node.kind is not Node(node.name).kind:
+    if node.kind is not kind_of(node.name):
         fields["kind"] = node.kind.value
     if node.agent is not None and node.agent != node.name:
         fields["agent"] = node.agent

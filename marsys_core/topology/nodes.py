@@ -14,7 +14,7 @@ from marsys_core.topology.metadata import plain_metadata
 from marsys_core.topology.names import RESERVED, canonical, clip, is_gather
 from marsys_core.topology.policy import ConvergencePolicy
 
-__all__ = ["MAX_TURNS", "Dispatch", "Edge", "EdgePattern", "Node", "NodeKind"]
+__all__ = ["MAX_TURNS", "Dispatch", "Edge", "EdgePattern", "Node", "NodeKind", "kind_of"]
 
 MAX_TURNS = 10
 """How many turns a conversation has where its edge does not say."""
@@ -172,6 +172,11 @@ class Node:
     def works(self) -> bool:
         """Whether branches can stand here: an agent or a gather node."""
         return self.kind is NodeKind.AGENT or self.kind is NodeKind.GATHER
+
+
+def kind_of(name: str) -> NodeKind:
+    """Return the kind of a node that is given nothing but this name."""
+    return _kind_for(name, NodeKind.AGENT)
 
 
 def _kind_for(name: str, given: NodeKind) -> NodeKind:

@@ -12,6 +12,7 @@ import click
 from marsys.cli.kept import find, in_store
 from marsys.cli.place import Place, storage_option
 from marsys.cli.story import StepTold, brief, said, steps_of
+from marsys_core.format import in_full
 
 if TYPE_CHECKING:
     from marsys_core.protocols.store import Entry, RunInfo, Store
@@ -88,7 +89,7 @@ def diff(ctx: click.Context, /, first: str, second: str, place: Place, *, as_jso
 
     async def look(store: Store) -> list[tuple[RunInfo, Sequence[Entry]]]:
         infos = [await find(store, given) for given in (first, second)]
-        return [(info, await store.entries(info.run_id)) for info in infos]
+        return [(info, in_full(await store.entries(info.run_id))) for info in infos]
 
     (a, one), (b, other) = in_store(ctx, place, look)
     tasks = [_task(entries) for entries in (one, other)]

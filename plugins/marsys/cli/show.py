@@ -17,6 +17,7 @@ from marsys.cli.runs import facts, moment
 from marsys.cli.story import Call, StepTold, brief, said, steps_of
 from marsys.cli.tables import aligned
 from marsys_core.errors import StoreDamaged
+from marsys_core.format import in_full
 
 if TYPE_CHECKING:
     from marsys_core.protocols.store import Entry, RunInfo, Store
@@ -48,9 +49,9 @@ def show(ctx: click.Context, /, run_id: str, place: Place, *, all_events: bool, 
     async def look(store: Store) -> _Found:
         info = await find(store, run_id)
         try:
-            return _Found(info=info, entries=await store.entries(info.run_id))
+            return _Found(info=info, entries=in_full(await store.entries(info.run_id)))
         except StoreDamaged as error:
-            return _Found(info=info, entries=error.entries, damage=str(error))
+            return _Found(info=info, entries=in_full(error.entries), damage=str(error))
 
     found = in_store(ctx, place, look)
     steps = steps_of(found.entries)

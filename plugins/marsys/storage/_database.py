@@ -95,7 +95,7 @@ class Database:
             self._refuse_a_stump()
             # SQLite's own waiting would hold the thread in C where nothing can end it; `retried` waits instead.
             self.connection = sqlite3.connect(
-                self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=64
+                self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=128
             )
         try:
             with self._explaining("open the store"):

@@ -72,9 +72,9 @@ class SQLiteLog:
         if entry.seq != self._next or entry.seq >= _MOST_ENTRIES:
             msg = f"the next entry of run {self.run_id!r} has seq {self._next}, not {entry.seq!r}"
             raise ValueError(msg)
-        row = _rows.row_of(entry, self._base, self._salt)
+        item = (self._held.number, *_rows.row_of(entry, self._base, self._salt))
         # First of all: were it interrupted from the keyboard later, there would be a gap.
-        self._writer.add(self._held, row, len(entry.data))
+        self._writer.add(item, len(entry.data))
         self._next += 1
         self._queued += 1
 
@@ -86,7 +86,7 @@ class SQLiteLog:
             return
         self._put.add(sha256)
         self._queued += 1
-        self._writer.add(self._held, (sha256, bytes(data)), len(data))
+        self._writer.add((self._held, (sha256, bytes(data))), len(data))
 
     def update(
         self, *, status: str | None = None, steps: int | None = None, error: str | None = None
@@ -105,7 +105,7 @@ class SQLiteLog:
         changes: dict[str, Any] = {name: value for name, value in given if value is not None}
         changes["updated"] = self._writer.clock()
         self._queued += 1
-        self._writer.add(self._held, changes, 0)
+        self._writer.add((self._held, changes), 0)
 
     def remember(self, session_id: str, said: Mapping[str, str]) -> None:
         """Queue what the run adds to a session.
@@ -120,7 +120,7 @@ class SQLiteLog:
             text.encode()
         self._queued += 1
         added = Addition(session_id, self.run_id, dict(said))
-        self._writer.add(self._held, added, sum(map(len, said.values())))
+        self._writer.add((self._held, added), sum(map(len, said.values())))
 
     async def commit(self) -> None:
         """Wait until everything before is kept.
@@ -157,11 +157,12 @@ class SQLiteLog:
             )
 
         try:
-            await self._writer.call(give_back, quick=True)
+            await self._writer.call(give_back, quick=True, guarded=False)
         except BaseException:
             self._open = True
             raise
         self._written = self._queued
+        self._writer.forget(self._held)
         if self._held.lost is not None:
             raise self._held.lost
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from sqlite3 import Connection
 from typing import Any
 from zlib import crc32
 
 from marsys_core.protocols.store import Entry
 
-__all__ = ["FACTS", "INSERT", "SELECT", "Row", "base_of", "crc_of", "entry_of", "row_of", "salt_of"]
+__all__ = [
+    "FACTS",
+    "SELECT",
+    "Row",
+    "base_of",
+    "crc_of",
+    "entry_of",
+    "insert",
+    "keep_blob",
+    "row_of",
+    "salt_of",
+]
 
 Row = tuple[int, str, int, str, float, str | None, int, str, int]
 
-INSERT = (
-    "INSERT INTO entries (id, branch, n, kind, time, cause_branch, cause_n, data, crc)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+_INSERT = "INSERT INTO entries (id, branch, n, kind, time, cause_branch, cause_n, data, crc) VALUES "
+_VALUES = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_AT_ONCE = 32
 SELECT = (
     "SELECT id, branch, n, kind, time, cause_branch, cause_n, data, crc FROM entries"
     " WHERE id >= ? AND id < ? ORDER BY id"
@@ -41,13 +53,46 @@ def salt_of(run_id: str) -> int:
     return crc32(run_id.encode())
 
 
+@functools.cache
+def _statement(count: int) -> str:
+    return _INSERT + ", ".join([_VALUES] * count)
+
+
+def insert(connection: Connection, rows: Sequence[Sequence[Any]], skip: int = 0) -> None:
+    """Write rows, of each but its first `skip` values.
+
+    Many go into one statement: between two statements the interpreter goes on with another thread, and waits to have
+    it back, which takes longer than a row.
+    """
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE]
+        values: list[Any] = []
+        for row in part:
+            values += row[skip:] if skip else row
+        connection.execute(_statement(len(part)), values)
+
+
+def keep_blob(connection: Connection, key: int, sha256: str, data: bytes) -> None:
+    """Write a large value once, and that a run refers to it. Text is kept as text, for whoever looks."""
+    found = connection.execute("SELECT id FROM blobs WHERE sha256 = ?", (sha256,)).fetchone()
+    if found is None:
+        try:
+            content: str | bytes = data.decode()
+        except UnicodeDecodeError:
+            content = data
+        cursor = connection.execute("INSERT INTO blobs (sha256, data) VALUES (?, ?)", (sha256, content))
+        blob = cursor.lastrowid
+    else:
+        blob = found[0]
+    connection.execute("INSERT OR IGNORE INTO blob_refs (run, blob) VALUES (?, ?)", (key, blob))
+
+
 def row_of(entry: Entry, base: int, salt: int) -> Row:
     """Return `entry` as it lies in the table. A cause in the same branch is written without the branch."""
     seq, branch, kind, data = entry.seq, entry.branch, entry.kind, entry.data
     cause_branch, cause_n = entry.cause
     n, time = entry.n, float(entry.time)
-    head = f"{seq} {branch} {n} {cause_branch} {cause_n} {kind} {time}"
-    crc = crc32(data.encode(), crc32(head.encode(), salt))
+    crc = crc32(f"{seq} {branch} {n} {cause_branch} {cause_n} {kind} {time}{data}".encode(), salt)
     return (
         base + seq,
         branch,

@@ -92,6 +92,21 @@ CREATE TABLE said (
     "CREATE INDEX said_in_a_run ON said (run_id)",
 )
 
+
+def _text(json: str, path: str) -> str:
+    """What stands at a path; of a long text that an entry before has, the text itself."""
+    return f"""coalesce((SELECT json_extract(o.data, json_extract({json}, '{path}.at')) FROM entries o
+    WHERE json_extract({json}, '{path}."$type"') = 'again' AND o.id = (e.run << 32) + json_extract({json}, '{path}.seq')),
+    json_extract({json}, '{path}'))"""  # noqa: S608, the paths are those of the views
+
+
+def _with_text(json: str, at: str, path: str) -> str:
+    """The object at `at` in JSON data, with such a text at the path in it."""
+    return f"""CASE WHEN json_extract({json}, '{at}.{path}."$type"') = 'again'
+    THEN json_set(json_extract({json}, '{at}'), '$.{path}', {_text(json, f"{at}.{path}")})
+    ELSE json_extract({json}, '{at}') END"""
+
+
 # Views are for people: what is in the data is looked up by name, and is NULL where the data has no such name.
 _OF_A_RUN = "FROM entries e JOIN runs r ON r.id = e.run WHERE e.kind"
 _VIEWS = {
@@ -103,28 +118,28 @@ SELECT r.run_id, r.session_id, r.status, r.task, r.steps, r.error,
 FROM runs r LEFT JOIN holders h ON h.token = r.holder ORDER BY r.id DESC""",
     "steps": f"""
 SELECT r.run_id, e.seq, e.time, e.branch, json_extract(e.data, '$.node') AS node, e.kind,
-  json_extract(e.data, '$.step') AS step, json_extract(e.data, '$.action') AS action,
+  json_extract(e.data, '$.step') AS step, {_with_text("e.data", "$.action", "value")} AS action,
   json_extract(e.data, '$.duration') AS duration, json_extract(e.data, '$.error') AS error
 {_OF_A_RUN} IN ('StepStarted', 'StepFinished', 'StepFailed', 'StepRetried', 'StepSteered')""",
-    "messages": """
+    "messages": f"""
 SELECT r.run_id, e.seq, e.branch, json_extract(e.data, '$.node') AS node,
-  json_extract(m.value, '$.role') AS role, json_extract(m.value, '$.content') AS content,
-  json_extract(m.value, '$.tool_calls') AS tool_calls, m.value AS message
-FROM entries e JOIN runs r ON r.id = e.run, json_each(e.data, '$.messages') m WHERE e.kind = 'StepFinished'""",
+  json_extract(m.value, '$.role') AS role, {_text("m.value", "$.content")} AS content,
+  json_extract(m.value, '$.tool_calls') AS tool_calls, {_with_text("m.value", "$", "content")} AS message
+FROM entries e JOIN runs r ON r.id = e.run, json_each(e.data, '$.messages') m WHERE e.kind = 'StepFinished'""",  # noqa: S608
     "remembered": """
 SELECT s.session_id, x.agent, x.run_id, json_extract(m.value, '$.role') AS role,
   json_extract(m.value, '$.content') AS content, m.value AS message
 FROM said x JOIN sessions s ON s.id = x.session, json_each(x.data) m WHERE x.dropped IS NULL ORDER BY x.id, m.key""",
     "model_calls": f"""
 SELECT r.run_id, e.seq, e.time, e.branch, json_extract(e.data, '$.node') AS node, e.kind,
-  json_extract(e.data, '$.model') AS model, json_extract(e.data, '$.content') AS content,
+  json_extract(e.data, '$.model') AS model, {_text("e.data", "$.content")} AS content,
   json_extract(e.data, '$.tool_calls') AS tool_calls, json_extract(e.data, '$.usage') AS usage,
   json_extract(e.data, '$.duration') AS duration, json_extract(e.data, '$.error') AS error
 {_OF_A_RUN} IN ('ModelCalled', 'ModelReplied', 'ModelFailed')""",
     "tool_calls": f"""
 SELECT r.run_id, e.seq, e.time, e.branch, json_extract(e.data, '$.node') AS node, e.kind,
   json_extract(e.data, '$.tool') AS tool, json_extract(e.data, '$.call_id') AS call_id,
-  json_extract(e.data, '$.arguments') AS arguments, json_extract(e.data, '$.result') AS result,
+  {_text("e.data", "$.arguments")} AS arguments, {_text("e.data", "$.result")} AS result,
   json_extract(e.data, '$.duration') AS duration, json_extract(e.data, '$.error') AS error
 {_OF_A_RUN} IN ('ToolStarted', 'ToolFinished', 'ToolFailed')""",
 }

@@ -23,7 +23,6 @@ from marsys.storage._log import SQLiteLog
 from marsys.storage._reader import Reader, alive_tokens, key_of
 from marsys.storage._transactions import Transactions
 from marsys.storage._transfer import insert_run, write_run
-from marsys.storage._waiter import Held
 from marsys.storage._writer import Writer
 from marsys_core.errors import LifecycleError, RunHeld, StoreError
 from marsys_core.protocols.store import Entry, Recalled, RunInfo, RunLog, StoreReport
@@ -208,11 +207,11 @@ class SQLiteStore:
 
         def begin(connection: sqlite3.Connection) -> int:
             now = self.clock()
-            key = insert_run(connection, info, now)
-            self._hold(connection, key, holder, now)
+            key = insert_run(connection, info, now, (self._here.token, holder, now))
+            _sign(connection, self._here, now)
             return key
 
-        key = await self._open().call(begin, quick=True)
+        key = await self._open().call(begin, quick=True, guarded=False)
         return self._log(info.run_id, key, 0)
 
     async def take(self, run_id: str, holder: str = "") -> SQLiteLog:
@@ -238,7 +237,8 @@ class SQLiteStore:
         return self._log(run_id, key, next_seq)
 
     def _log(self, run_id: str, key: int, next_seq: int) -> SQLiteLog:
-        log = SQLiteLog(held=Held(run_id, key), writer=self._open(), next_seq=next_seq)
+        writer = self._open()
+        log = SQLiteLog(held=writer.hold(run_id, key), writer=writer, next_seq=next_seq)
         self._logs.add(log)
         return log
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 
 from marsys.storage import _rows, _said
-from marsys.storage._writer import keep_blob
 from marsys_core.errors import StoreError
 from marsys_core.protocols.store import RunInfo
 from marsys_core.transfer import Run
@@ -21,9 +20,9 @@ def write_run(connection: sqlite3.Connection, run: Run) -> None:
     """
     key = insert_run(connection, run.info, run.info.created)
     for sha256, data in run.blobs.items():
-        keep_blob(connection, key, sha256, data)
+        _rows.keep_blob(connection, key, sha256, data)
     base, salt = _rows.base_of(key), _rows.salt_of(run.info.run_id)
-    connection.executemany(_rows.INSERT, (_rows.row_of(entry, base, salt) for entry in run.entries))
+    _rows.insert(connection, [_rows.row_of(entry, base, salt) for entry in run.entries])
     if run.said:
         _write_said(connection, run)
 
@@ -34,25 +33,36 @@ def _write_said(connection: sqlite3.Connection, run: Run) -> None:
         _said.remember(connection, _said.Addition(session_id, run_id, said), run.info.updated)
 
 
-def insert_run(connection: sqlite3.Connection, info: RunInfo, now: float) -> int:
-    """Write what is known of a new run, and return its key.
+def insert_run(
+    connection: sqlite3.Connection,
+    info: RunInfo,
+    now: float,
+    held: tuple[str | None, str, float | None] = (None, "", None),
+) -> int:
+    """Write what is known of a new run, and return its key; where it raises, nothing is written.
+
+    Args:
+        connection: Where to.
+        info: What is known.
+        now: Seconds since 1970.
+        held: Who has it: the token, the words, and since when.
 
     Raises:
         StoreError: There is a run with this id.
     """
-    if connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (info.run_id,)).fetchone() is not None:
-        msg = f"there is a run {info.run_id!r} already; take it to go on with it, or give the new one another id"
-        raise StoreError(msg)
     status = "running" if info.status == "interrupted" else info.status
     facts: tuple[str | float | None, ...] = (
         *(info.run_id, info.session_id, info.task, float(info.created or now), info.format, info.fingerprint),
         *(info.origin, info.parent, *(info.forked_from or (None, None))),
     )
-    row = (*facts, _rows.crc_of(facts), status, info.steps, info.error, info.updated or now)
+    row = (*facts, _rows.crc_of(facts), status, info.steps, info.error, info.updated or now, *held)
     cursor = connection.execute(
-        f"INSERT INTO runs ({', '.join(_rows.FACTS)}, crc, status, steps, error, updated)"  # noqa: S608, names of ours
-        f" VALUES ({', '.join('?' * len(row))})",
+        f"INSERT INTO runs ({', '.join(_rows.FACTS)}, crc, status, steps, error, updated, holder, held_as, held_since)"  # noqa: S608, names of ours
+        f" VALUES ({', '.join('?' * len(row))}) ON CONFLICT (run_id) DO NOTHING",
         row,
     )
+    if not cursor.rowcount:
+        msg = f"there is a run {info.run_id!r} already; take it to go on with it, or give the new one another id"
+        raise StoreError(msg)
     assert cursor.lastrowid is not None
     return cursor.lastrowid

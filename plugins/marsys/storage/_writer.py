@@ -11,11 +11,12 @@ thread, since a switch of threads costs more than such a commit. It does so whil
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -27,7 +28,7 @@ from marsys.storage import _rows
 from marsys.storage._database import Database, explained
 from marsys.storage._said import Addition, remember
 from marsys.storage._statements import Bundle
-from marsys.storage._waiter import Held, Waiter
+from marsys.storage._waiter import Held, Waiter, claimed, told_of_losses
 from marsys_core.errors import LifecycleError, RunHeld, StoreError, ToolError
 
 __all__ = ["Writer"]
@@ -42,8 +43,9 @@ _PAGES_IN_THE_LOG = 1_000
 _HEARTBEAT_SECONDS = 5.0
 
 
-_Item = tuple[Held | None, Any]
-"""A run and its row, its blob, its changes, what it adds to a session or what a call of it writes; or None and a waiter."""
+_Item = tuple[Any, ...]
+"""The number of a run and the nine values of a row; or a run and its blob, its changes, what it adds to a session or what
+a call of it writes; or None and a waiter."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -64,6 +66,8 @@ class Writer:
     _queue: deque[_Item] = attrs.field(factory=deque, init=False)
     _bytes: int = attrs.field(default=0, init=False)
     _waiting: deque[Waiter] = attrs.field(factory=deque, init=False)
+    _held: dict[int, Held] = attrs.field(factory=dict, init=False)
+    _numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
     _failed: list[_Item] = attrs.field(factory=list, init=False)  # not written yet, and older than the queue
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)  # of the connection and `_failed`
     _bell: SimpleQueue[bool] = attrs.field(factory=SimpleQueue, init=False)
@@ -93,21 +97,31 @@ class Writer:
         )
         self._thread.start()
 
-    def add(self, held: Held, item: Any, size: int) -> None:
+    def hold(self, run_id: str, key: int) -> Held:
+        """Return what stands for a run whose entries will come."""
+        held = Held(run_id, key)
+        held.number = next(self._numbers)
+        self._held[held.number] = held
+        return held
+
+    def forget(self, held: Held) -> None:
+        """Take nothing more of a run; what was queued of it is written."""
+        self._held.pop(held.number, None)
+
+    def add(self, item: _Item, size: int) -> None:
         """Queue something of a run; never waits."""
-        self._queue.append((held, item))
+        self._queue.append(item)
         self._bytes += size
         if len(self._queue) > _ITEMS_IN_MEMORY or self._bytes > _BYTES_IN_MEMORY:
             self._ring()
 
-    async def commit(self, held: Held) -> None:
+    def commit(self, held: Held) -> Coroutine[Any, Any, Any]:
         """Wait until all that was queued before is committed."""
-        await self._checkpoint_if_open()
-        waiter = Waiter(held)
-        self._waiting.append(waiter)
-        await self._wait(waiter, quick=True)
+        return self._wait(Waiter(held), quick=True)
 
-    async def call(self, function: Callable[[sqlite3.Connection], Any], *, quick: bool = False) -> Any:
+    def call(
+        self, function: Callable[[sqlite3.Connection], Any], *, quick: bool = False, guarded: bool = True
+    ) -> Coroutine[Any, Any, Any]:
         """Run `function` inside a transaction, in its place in the queue, and return what it returns.
 
         What it raises is raised here, and undoes what it has written, and nothing else.
@@ -115,12 +129,9 @@ class Writer:
         Args:
             function: Takes the connection.
             quick: Whether it is short enough for the loop's thread.
+            guarded: Whether something may have to be undone: False where it has written nothing when it raises.
         """
-        await self._checkpoint_if_open()
-        waiter = Waiter(call=function)
-        self._queue.append((None, waiter))
-        self._slow = self._slow or not quick
-        return await self._wait(waiter, quick=quick)
+        return self._wait(Waiter(call=function, guarded=guarded), quick=quick)
 
     async def alone(self, function: Callable[[], Any], limiter: trio.CapacityLimiter | None = None) -> Any:
         """Run `function` on the writer's connection in another thread, outside of any transaction."""
@@ -129,7 +140,8 @@ class Writer:
             with self._lock:
                 return function()
 
-        await self._checkpoint_if_open()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._refuse_closed()
         return await trio.to_thread.run_sync(locked, limiter=limiter)
 
     async def close(self) -> list[str]:
@@ -140,8 +152,8 @@ class Writer:
             if self._thread is not None:
                 await trio.to_thread.run_sync(self._thread.join)
         counts: dict[str, int] = {}
-        for held, _item in (*self._failed, *self._queue):
-            if held is not None:
+        for item in (*self._failed, *self._queue):
+            if (held := self._of(item)) is not None:
                 counts[held.run_id] = counts.get(held.run_id, 0) + 1
         return [f"{count} of run {run_id!r}" for run_id, count in sorted(counts.items())]
 
@@ -150,13 +162,20 @@ class Writer:
             self._rung = True
             self._bell.put(True)
 
-    async def _checkpoint_if_open(self) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
+    def _refuse_closed(self) -> None:
         if self._closed:
             msg = f"the store of {str(self.database.path)!r} is closed"
             raise LifecycleError(msg)
 
+    # Thousands may wait here at once; so it is one coroutine, and not one for each thing to do.
     async def _wait(self, waiter: Waiter, *, quick: bool) -> Any:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._refuse_closed()
+        if waiter.call is None:
+            self._waiting.append(waiter)
+        else:
+            self._queue.append((None, waiter))
+            self._slow = self._slow or not quick
         if not quick or not self.inline:
             self._ring()
         elif self._patience > 0:
@@ -172,18 +191,9 @@ class Writer:
             if not self._write_here():
                 self._ring()
         if not waiter.done:
-            await self._parked(waiter)
+            waiter.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(waiter.abort)
         return waiter.result()
-
-    async def _parked(self, waiter: Waiter) -> None:
-        def abort(_raise_cancel: Any) -> trio.lowlevel.Abort:
-            if not waiter.claim():
-                return trio.lowlevel.Abort.FAILED  # it is being carried out; that is soon over
-            waiter.task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        waiter.task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
 
     # An interrupt from the keyboard must not come between taking from the queue and writing.
     @trio.lowlevel.enable_ki_protection
@@ -275,22 +285,22 @@ class Writer:
         if not self._queue and not self._failed:
             # Who waits is taken first and the queue looked at again: what one of them waits for may just have
             # come. Where it is still empty, all of that was written before.
-            waiters.extend(_claimed(self._waiting))
+            waiters.extend(claimed(self._waiting))
             if not self._queue:
-                return _told_of_losses(waiters)
+                return told_of_losses(waiters)
         items: list[_Item] = self._failed
         calls: list[Waiter] = []
         try:
             if not begun and not database.begin(wait=wait):
                 return None
-            waiters.extend(_claimed(self._waiting))
+            waiters.extend(claimed(self._waiting))
             self._take(items)
             self._write(items, calls)
             database.commit()
         except Exception as error:
             # Whatever it is: those who wait have to hear of it, and what was queued stays queued.
             database.rollback()
-            waiters.extend(_claimed(self._waiting))
+            waiters.extend(claimed(self._waiting))
             self._take(items)
             failed = error if isinstance(error, StoreError) else explained(error, database.path, "write")
             return self._gave_up(items, waiters, calls, failed)
@@ -298,7 +308,7 @@ class Writer:
         self.committed += 1
         if database.fault is not None:
             database.fault("committed")
-        return _told_of_losses(waiters) + calls
+        return told_of_losses(waiters) + calls
 
     def _take(self, items: list[_Item]) -> None:
         self._slow, queue = False, self._queue
@@ -311,7 +321,7 @@ class Writer:
         self, items: list[_Item], waiters: list[Waiter], calls: list[Waiter], error: StoreError
     ) -> list[Waiter]:
         """Keep what runs have queued for the next time, and tell everybody who waits."""
-        for held, item in items:
+        for held, item, *_ in items:
             if held is None and isinstance(item, Waiter) and item.claim():
                 calls.append(item)
             elif isinstance(item, Bundle):
@@ -326,36 +336,43 @@ class Writer:
         version: int = connection.execute("PRAGMA data_version").fetchone()[0]
         if version != self._seen_version:
             # Another connection has written; if it took over one of our runs, we must not go on with it.
-            self._look_for_lost({held for held, _ in items if held is not None})
+            self._look_for_lost({held for item in items if (held := self._of(item)) is not None})
             self._seen_version = version
-        rows: list[_rows.Row] = []
+        rows: list[_Item] = []
         updates: dict[Held, dict[str, Any]] = {}
-        for held, item in items:
-            if held is None:
+        helds = self._held
+        for item in items:
+            held, what = item[0], item[1]
+            if type(held) is int:
+                if helds[held].lost is None:
+                    rows.append(item)
+            elif held is None:
                 self._insert(rows)
                 self._update(updates)
-                self._carry_out(item, calls)
+                self._carry_out(what, calls)
             elif held.lost is not None:
                 continue
-            elif type(item) is tuple and len(item) == 9:
-                rows.append(item)
-            elif type(item) is dict:
-                updates.setdefault(held, {}).update(item)
-            elif type(item) is Addition:
-                self._remember(item)
-            elif type(item) is Bundle:
-                item.carry_out_again(self.database, held)
+            elif type(what) is dict:
+                updates.setdefault(held, {}).update(what)
+            elif type(what) is Addition:
+                self._remember(what)
+            elif type(what) is Bundle:
+                what.carry_out_again(self.database, held)
             else:
-                self._keep(held.key, *item)
+                self._keep(held.key, *what)
         self._insert(rows)
         self._update(updates)
         self._beat()
 
-    def _insert(self, rows: list[_rows.Row]) -> None:
+    def _of(self, item: _Item) -> Held | None:
+        """Return the run that an item of the queue is of; None where it is nobody's."""
+        return self._held[item[0]] if type(item[0]) is int else item[0]
+
+    def _insert(self, rows: list[_Item]) -> None:
         if rows:
             if self.database.fault is not None:
                 self.database.fault("entries")
-            self.database.connection.executemany(_rows.INSERT, rows)
+            _rows.insert(self.database.connection, rows, skip=1)
             rows.clear()
 
     def _update(self, updates: dict[Held, dict[str, Any]]) -> None:
@@ -372,7 +389,7 @@ class Writer:
     def _keep(self, key: int, sha256: str, data: bytes) -> None:
         if self.database.fault is not None:
             self.database.fault("blob")
-        keep_blob(self.database.connection, key, sha256, data)
+        _rows.keep_blob(self.database.connection, key, sha256, data)
 
     def _remember(self, added: Addition) -> None:
         if self.database.fault is not None:
@@ -387,15 +404,18 @@ class Writer:
         if self.database.fault is not None:
             self.database.fault("call")
         execute = self.database.connection.execute
-        execute("SAVEPOINT one_call")
+        if waiter.guarded:
+            execute("SAVEPOINT one_call")
         try:
             waiter.value = waiter.call(self.database.connection)
         except sqlite3.Error:
             raise  # the disk's, most likely, and then everybody's
         except Exception as error:
-            execute("ROLLBACK TO one_call")
+            if waiter.guarded:
+                execute("ROLLBACK TO one_call")
             waiter.error = error
-        execute("RELEASE one_call")
+        if waiter.guarded:
+            execute("RELEASE one_call")
 
     def _look_for_lost(self, held: set[Held]) -> None:
         for each in held:
@@ -477,34 +497,6 @@ class Writer:
             except (sqlite3.Error, OSError, StoreError):
                 # The log stays as it is, and grows. What is wrong with the file, the next write tells.
                 database.rollback()
-
-
-def keep_blob(connection: sqlite3.Connection, key: int, sha256: str, data: bytes) -> None:
-    """Write a large value once, and that a run refers to it. Text is kept as text, for whoever looks."""
-    found = connection.execute("SELECT id FROM blobs WHERE sha256 = ?", (sha256,)).fetchone()
-    if found is None:
-        try:
-            content: str | bytes = data.decode()
-        except UnicodeDecodeError:
-            content = data
-        cursor = connection.execute("INSERT INTO blobs (sha256, data) VALUES (?, ?)", (sha256, content))
-        blob = cursor.lastrowid
-    else:
-        blob = found[0]
-    connection.execute("INSERT OR IGNORE INTO blob_refs (run, blob) VALUES (?, ?)", (key, blob))
-
-
-def _told_of_losses(waiters: list[Waiter]) -> list[Waiter]:
-    for waiter in waiters:
-        waiter.error = waiter.held.lost if waiter.held is not None else None
-    return waiters
-
-
-def _claimed(waiting: deque[Waiter]) -> Iterator[Waiter]:
-    while waiting:
-        waiter = waiting.popleft()
-        if waiter.claim():
-            yield waiter
 
 
 def _taken_over(run_id: str, path: Path, found: tuple[Any, ...] | None) -> RunHeld:

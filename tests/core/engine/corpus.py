@@ -212,6 +212,23 @@ def _(books: Books) -> Mapping[str, Any]:
     return {"A": _llm("A", [first, "done"], tools=[slow, plain])}
 
 
+@workflow("long texts", "A -> B -> A; B -> [C, D] -> E")
+def _(books: Books) -> Mapping[str, Any]:
+    @tool
+    async def look(at: str) -> dict[str, Any]:
+        """Look something up."""
+        async with books.visit():
+            await trio.lowlevel.checkpoint()
+        return {"at": at, "found": [f"what {at} is about", "more " * 40]}
+
+    first = [call("look", at="this " * 40), "more " * 40]
+    return {
+        "A": _llm("A", first, tools=[look]),
+        "B": Invoke([("C", "a " * 90), ("D", "a " * 90)]),
+        **dict.fromkeys("CDE"),
+    }
+
+
 @workflow("a model that waits", "A -> B")
 def _(books: Books) -> Mapping[str, Any]:
     return {"A": _llm("A", ["a"], delay=5), "B": _llm("B", ["b"], delay=5)}

@@ -607,11 +607,7 @@ def test_a_person_says_what_became_of_a_call_that_was_cut_off(said: Any, times: 
 
     async def first(orchestra: Any) -> None:
         run_id = await bank.cut_off(orchestra)
-        came.append(
-            await orchestra.resume(
-                run_id, agents=[bank.agent], execution_config=asks_them, accept_changes=True
-            )
-        )
+        came.append(await orchestra.resume(run_id, agents=[bank.agent], execution_config=asks_them))
 
     async def second(orchestra: Any) -> RunResult:
         asked = came[0].questions[0]
@@ -621,7 +617,6 @@ def test_a_person_says_what_became_of_a_call_that_was_cut_off(said: Any, times: 
             said,
             agents=[bank.agent],
             execution_config=asks_them,
-            accept_changes=True,
         )
 
     _, result = lives(first, second)
@@ -637,7 +632,7 @@ def test_a_person_says_what_became_of_a_call_that_was_cut_off(said: Any, times: 
 def test_a_call_that_a_person_knows_nothing_of_fails():
     bank, came = Bank(), []
     asks_them = ExecutionConfig(raise_errors=False, on_uncertain="ask")
-    given: dict[str, Any] = {"agents": [bank.agent], "execution_config": asks_them, "accept_changes": True}
+    given: dict[str, Any] = {"agents": [bank.agent], "execution_config": asks_them}
 
     async def first(orchestra: Any) -> None:
         came.append(await orchestra.resume(await bank.cut_off(orchestra), **given))

@@ -12,7 +12,7 @@ import pytest
 
 from marsys_core.errors import FormatError
 from marsys_core.events import KINDS
-from marsys_core.format import encode
+from marsys_core.format import Texts, encode
 from tests.core.format.golden import EVENTS
 from tests.core.format.reading import read
 from tests.core.format.strategies import CONVERTER
@@ -21,6 +21,10 @@ SIMULATE = os.environ.get("MARSYS_SIMULATE") == "1"
 TRIES = 100_000 if SIMULATE else 500
 SEEDS = range(30 if SIMULATE else 8)
 TEXTS = [(type(event).__name__, encode(event, CONVERTER)) for event in EVENTS]
+TEXTS += [
+    ("BranchMoved", f'{{"node":"B","how":"call","value":[{again},{json.dumps("x" * 200)},{again}]}}')
+    for again in ('{"$type":"again","seq":3,"at":"$.value[1]"}', '{"$type":"again","seq":0,"at":"$.value"}')
+]
 TAGS = [
     *[
         "dict",
@@ -29,6 +33,7 @@ TAGS = [
         "int",
         "float",
         "surrogates",
+        "again",
         "JoinInput",
         "Message",
         "TextPart",
@@ -49,6 +54,8 @@ TAGS = [
     *["tests.core.format.strategies.Point", "Detached", "ToolCall", "Usage", "Malformed"],
 ]
 NAMES = [
+    "seq",
+    "at",
     "error",
     "called",
     "args",
@@ -155,7 +162,7 @@ def mutated_data(text: str, rng: random.Random) -> str:
 
 def event_or_refusal(kind: str, text: str) -> Any:
     try:
-        return read(kind, text, CONVERTER)
+        return read(kind, text, CONVERTER, texts=Texts())
     except FormatError as error:
         return error
 

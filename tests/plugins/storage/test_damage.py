@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import sqlite3
@@ -300,3 +301,47 @@ def test_the_file_can_be_looked_at_with_sqlite_utils_while_it_is_open(tmp_path):
     ]
     assert [(row["run"], row["seq"]) for row in found["entries"]] == [(1, seq) for seq in range(6)]
     assert json.loads(found["entries"][0]["data"]) == EVENTS[0][1]
+
+
+LONG = "I have read what you said, and this is what I think of it. " * 4
+AGAIN = {"$type": "again", "seq": 0, "at": "$.content"}
+SAID_AGAIN = (
+    ("ModelReplied", {"node": "Writer", "model": "m", "content": LONG, "tool_calls": []}),
+    (
+        "StepFinished",
+        {
+            "node": "Writer",
+            "action": {"$type": "Content", "value": AGAIN},
+            "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": AGAIN}],
+        },
+    ),
+    ("ToolStarted", {"node": "Writer", "tool": "search", "call_id": "c1", "arguments": AGAIN}),
+    ("ToolFinished", {"node": "Writer", "tool": "search", "call_id": "c1", "result": AGAIN}),
+)
+
+
+def test_the_views_show_a_text_that_is_referred_to(tmp_path):
+    path = tmp_path / "runs.db"
+
+    async def main() -> None:
+        async with SQLiteStore(path) as store:
+            log = await store.create(RunInfo(run_id="before"))
+            await log.release()
+            log = await store.create(RunInfo(run_id="r"))
+            for seq, (kind, data) in enumerate(SAID_AGAIN):
+                log.append(Entry(seq, "0", seq, ("0", seq - 1), kind, seq / 2, json.dumps(data)))
+            await log.release()
+
+    trio.run(main)
+
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT content FROM model_calls").fetchall() == [(LONG,)]
+        messages = connection.execute("SELECT content, message FROM messages").fetchall()
+        assert [content for content, _ in messages] == ["Why?", LONG]
+        assert json.loads(messages[1][1]) == {"role": "assistant", "content": LONG}
+        (action,) = connection.execute("SELECT action FROM steps").fetchone()
+        assert json.loads(action) == {"$type": "Content", "value": LONG}
+        assert connection.execute("SELECT arguments, result FROM tool_calls").fetchall() == [
+            (LONG, None),
+            (None, LONG),
+        ]

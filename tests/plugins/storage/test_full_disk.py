@@ -124,7 +124,7 @@ def test_a_full_file_is_told_with_what_to_do_and_what_was_kept_can_be_read(tmp_p
             async def fill(prompt: Any) -> Any:
                 took.append("Fill")
                 await limit(1)  # which is what there is already
-                return prompt * 3000
+                return prompt * 3900
 
             async def other(prompt: Any) -> Any:
                 took.append("Other")
@@ -150,7 +150,7 @@ def test_a_full_file_is_told_with_what_to_do_and_what_was_kept_can_be_read(tmp_p
 
     assert info.status == "running"
     assert readable.count("StepFinished") == 1
-    assert (answer, took) == ("x" * 3000, ["Other"])  # what was in memory was written when there was room
+    assert (answer, took) == ("x" * 3900, ["Other"])  # what was in memory was written when there was room
 
 
 TEAM = """
