@@ -125,7 +125,7 @@ def simulate(session: nox.Session) -> None:
     env = {"MARSYS_EXAMPLES": "20000", **TESTED, "MARSYS_SIMULATE": "1"}
     selected = session.posargs or [
         "-k",
-        "propert or reference or cancel or simulat or resuming or surviving",
+        "propert or reference or cancel or simulat or resuming or surviving or full_disk or promises or rotten",
         "tests/core",
         "tests/plugins/storage",
     ]

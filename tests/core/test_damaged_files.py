@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from marsys_core.backend.document import entries_of, read_state, state_of
+from marsys_core.backend.memory import Memory, Piece
 from marsys_core.errors import FormatError, StoreError
 from marsys_core.format import decode_value, encode, encode_value
 from marsys_core.messages import Message, TextPart, ToolCall
-from marsys_core.protocols.store import Entry, RunInfo
+from marsys_core.protocols.store import Entry, RunInfo, Said
 from marsys_core.transfer import Run, read_file, write_file
 from marsys_core.values import JoinInput, Ref
 from tests.core.backend.test_document import kept
@@ -69,10 +70,12 @@ def test_simulated_damage_to_a_large_value_gives_a_value_or_is_refused():
 @pytest.mark.slow
 def test_simulated_damage_to_a_state_gives_runs_or_is_refused():
     rng, refused = random.Random(2), 0
-    whole = json.dumps(state_of([kept(INFO, ENTRIES, [b"x" * 50, b"\xff" * 50])]))
+    memory = Memory(2, [Piece(Said("A", "r", '[{"role": "user", "content": "Why?"}]'), 1, None)])
+    whole = json.dumps(state_of([kept(INFO, ENTRIES, [b"x" * 50, b"\xff" * 50])], memory))
     for _ in range(TRIES // 4):
         try:
-            for run in read_state(mutated(whole, rng), "the state"):
+            runs, _ = read_state(mutated(whole, rng), "the state")
+            for run in runs:
                 entries_of(run)
         except StoreError:
             refused += 1

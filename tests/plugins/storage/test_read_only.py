@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,24 @@ AS_NOBODY = (
 )
 
 
-def found_by_nobody(tmp_path: Path, how: str) -> dict[str, Any]:
-    for each in (tmp_path, *tmp_path.parents[:2]):
-        each.chmod(0o755)
-    found: dict[str, Any] = json.loads(told(program(AS_NOBODY, tmp_path, how)))
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder that other users may look into; pytest keeps its own to itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def found_by_nobody(folder: Path, how: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(told(program(AS_NOBODY, folder, how)))
     return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["a file", "a folder", "both"])
-def test_what_may_be_read_and_not_written_is_read_and_writing_is_refused(tmp_path: Path, how: str) -> None:
-    found = found_by_nobody(tmp_path, how)
-    path = tmp_path / "kept" / "runs.db"
+def test_what_may_be_read_and_not_written_is_read_and_writing_is_refused(open_to_all: Path, how: str) -> None:
+    found = found_by_nobody(open_to_all, how)
+    path = open_to_all / "kept" / "runs.db"
     refusal = f"could not open the store in {str(path)!r}: it is read-only for this user; allow writing to the file and its folder"  # fmt: skip
 
     for engine in ("open", "storage"):
@@ -72,10 +80,10 @@ def test_what_may_be_read_and_not_written_is_read_and_writing_is_refused(tmp_pat
     ],
 )
 def test_what_may_not_be_made_or_not_be_read_is_told(
-    tmp_path: Path, how: str, told: str, reading: str
+    open_to_all: Path, how: str, told: str, reading: str
 ) -> None:
-    found = found_by_nobody(tmp_path, how)
-    path = str(tmp_path / "kept" / "runs.db")
+    found = found_by_nobody(open_to_all, how)
+    path = str(open_to_all / "kept" / "runs.db")
 
     for each in (
         found["open"],
