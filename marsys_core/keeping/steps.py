@@ -14,7 +14,7 @@ __all__ = ["COUNTED", "steps_of", "with_steps"]
 COUNTED = ("StepStarted", "TeamFinished", "TeamFailed", "RunResumed")
 """The kinds of entries that `steps_of` looks at."""
 
-_ENDED = frozenset({"succeeded", "failed", "cancelled"})
+_ENDED = frozenset({"succeeded", "failed", "cancelled", "damaged"})
 
 
 def with_steps(info: RunInfo, entries: Callable[[], Iterable[tuple[int, str, str]]]) -> RunInfo:

@@ -21,6 +21,8 @@ from tests.core.stores import MemoryStore
 __all__ = ["RUN", "UNDRAWN", "Life", "first_life", "forked_life", "later_life", "meaning"]
 
 RUN = "r"
+DATE = 1_700_000_000.0
+"""When each process begins: no time goes by between two, however long the tests before this one took."""
 UNDRAWN = ["rules", "state and conditions"]
 """Workflows whose topologies have functions or objects in them, which are not recorded."""
 
@@ -73,6 +75,7 @@ def first_life(name: str, *, idempotent: bool = False, seed: int = 0) -> Life:
 
     async def main() -> RunResult:
         async with bare(storage=life.store, middleware=[life], new_id=lambda: RUN) as orchestra:
+            orchestra.engine.wall = lambda: DATE
             return await orchestra.execute("task", workflow.topology, **given_to(workflow, life, idempotent))
 
     life.result = virtually(main, seed=seed)
@@ -86,6 +89,7 @@ def later_life(name: str, store: MemoryStore, *, idempotent: bool = False, seed:
 
     async def main() -> RunResult:
         async with bare(storage=life.store, middleware=[life]) as orchestra:
+            orchestra.engine.wall = lambda: DATE
             topology = workflow.topology if name in UNDRAWN else None
             return await orchestra.resume(RUN, topology, **given_to(workflow, life, idempotent))
 
@@ -100,6 +104,7 @@ def forked_life(name: str, store: MemoryStore, at: int, new_id: str, **changes: 
 
     async def main() -> RunResult:
         async with bare(storage=life.store, middleware=[life], new_id=lambda: new_id) as orchestra:
+            orchestra.engine.wall = lambda: DATE
             topology = workflow.topology if name in UNDRAWN else None
             given = given_to(workflow, life, idempotent=True)
             return await orchestra.fork(RUN, at, topology=topology, **changes, **given)
