@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -30,10 +30,22 @@ TABLE = "CREATE TABLE IF NOT EXISTS ledger (what TEXT, number INTEGER)"
 QUIET = ExecutionConfig(raise_errors=False)
 
 
+_opened: list[sqlite3.Connection] = []
+
+
 def opened(dump: str = "") -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
+    _opened.append(connection)
     connection.executescript(dump)
     return connection
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Close what a test has opened."""
+    yield
+    while _opened:
+        _opened.pop().close()
 
 
 @attrs.define(eq=False)
