@@ -192,7 +192,7 @@ class Cut(Simulation):
         person = branch.person
         asked = [] if person is None else list(person.open.values())
         if not asked and self.case.approves(branch) and (branch.id, branch.steps) not in self.approved:
-            asked = [self.orchestrator.on_approval(branch, f"may {branch.id}?", branch.n)]
+            asked = [self.orchestrator.on_asked_within(branch, "approval", f"may {branch.id}?", branch.n)]
         if asked:
             self.running.remove(branch)
             self.asked += asked
