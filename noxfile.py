@@ -28,7 +28,8 @@ OLDEST = PYTHONS[0]
 NEWEST = next((each for each in reversed(PYTHONS) if shutil.which(f"python{each}")), PYTHONS[-1])
 SOURCES = ["LICENSE", "README.md", "pyproject.toml", "marsys_core", "plugins/marsys"]
 UVLOOP = "uvloop>=0.20; sys_platform != 'win32'"
-TEST_TOOLS = ["pytest>=8.2", "hypothesis>=6.100", "jsonschema>=4.20", "pydantic>=2.7", UVLOOP]
+OPENAI = "openai>=3.54"
+TEST_TOOLS = ["pytest>=8.2", "hypothesis>=6.100", "jsonschema>=4.20", "pydantic>=2.7", OPENAI, UVLOOP]
 EXAMPLE_TOOLS = [
     "fastapi>=0.115",
     "uvicorn>=0.30",
@@ -112,10 +113,11 @@ def typing(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
     """Measure: what importing, a step, a fork and a long history cost, and what other hosts than Trio do."""
-    install_wheel(session, UVLOOP)
+    install_wheel(session, UVLOOP, OPENAI)
     session.run("python", "benchmarks/run.py", *session.posargs, env=TESTED)
     if not session.posargs:
         session.run("python", "benchmarks/hosts.py", env=TESTED)
+        session.run("python", "benchmarks/wire.py", env=TESTED)
 
 
 @nox.session(python=OLDEST)
@@ -130,6 +132,13 @@ def simulate(session: nox.Session) -> None:
         "tests/plugins/storage",
     ]
     session.run("pytest", *selected, env=env)
+
+
+@nox.session(python=OLDEST)
+def wire(session: nox.Session) -> None:
+    """Replay what providers answered; with MARSYS_WIRE=FOLDER all records in that folder."""
+    install_wheel(session, *TEST_TOOLS)
+    session.run("pytest", *(session.posargs or ["-k", "replay", "tests/plugins"]), env=TESTED)
 
 
 @nox.session(python=OLDEST)

@@ -1,0 +1,1 @@
+"""Models of OpenAI, and of everybody who speaks its ways."""
