@@ -2,7 +2,8 @@
 
     python -m tests.wire.thin FOLDER API > tests/data/wire/API.jsonl
 
-The shortest records are preferred. Of a request no more is kept than where it went.
+The shortest records are preferred. Of a request no more is kept than where it went; where it is the next turn of another
+record and sends its thoughts back, what was said before is kept, too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,30 @@ SHAPES = frozenset(
 """Features that differ from provider to provider."""
 
 
-def short(record: Record) -> Record:
-    return {**record, "request": {key: record["request"].get(key) for key in ("method", "path")}}
+def turns(records: Iterable[Record]) -> list[tuple[Record, Record]]:
+    """Take of every provider the shortest two answers of one conversation where the second was sent the thoughts of the first."""
+    by_file: dict[Any, list[Record]] = {}
+    for record in records:
+        by_file.setdefault((record["source"]["repo"], record["source"]["path"]), []).append(record)
+    pairs = [pair for file in by_file.values() for pair in pairwise(file) if goes_on(*pair)]
+    pairs.sort(key=lambda pair: -len(json.dumps(pair)))
+    return list({(one["provider"], one["response"]["format"]): (one, other) for one, other in pairs}.values())
+
+
+def goes_on(one: Record, other: Record) -> bool:
+    answered = json.dumps(one["response"]["body"])
+    thoughts = [item.get("encrypted_content") for item in said_before(other)]
+    return any(thought and thought in answered for thought in thoughts)
+
+
+def said_before(record: Record) -> list[Any]:
+    given = (record["request"].get("json") or {}).get("input")
+    return [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+
+
+def short(record: Record, *, whole: bool = False) -> Record:
+    request = {key: record["request"].get(key) for key in ("method", "path")}
+    return {**record, "request": {**request, "json": {"input": said_before(record)}} if whole else request}
 
 
 def main(folder: str, api: str) -> None:
@@ -57,8 +81,12 @@ def main(folder: str, api: str) -> None:
     for path in sorted(Path(folder).glob("*.jsonl")):
         with path.open(encoding="utf-8") as lines:
             found += [record for line in lines if (record := json.loads(line))["api"] == api]
-    for record in thinned(found):
-        sys.stdout.write(json.dumps(short(record), ensure_ascii=False, separators=(",", ":")) + "\n")
+    pairs = turns(found)
+    later = {record["id"] for _, record in pairs}
+    kept = {record["id"]: record for record in (*thinned(found), *(each for pair in pairs for each in pair))}
+    for id, record in sorted(kept.items()):
+        line = short(record, whole=id in later)
+        sys.stdout.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

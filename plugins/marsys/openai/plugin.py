@@ -13,9 +13,10 @@ from marsys_core.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from marsys.openai._chat import ChatSource
+    from marsys.openai._responses import ResponsesSource
     from marsys_core.plugins.providers import OpenContext
 
-__all__ = ["marsys_models"]
+__all__ = ["marsys_models", "open_openai"]
 
 
 def _opener(preset: Preset) -> Callable[[OpenContext, Wire], AbstractAsyncContextManager[ChatSource]]:
@@ -24,22 +25,39 @@ def _opener(preset: Preset) -> Callable[[OpenContext, Wire], AbstractAsyncContex
         from marsys.openai._chat import ChatSource
         from marsys.openai._client import open_http
 
-        for name in settings.base_urls:
-            if name not in PRESETS:
-                msg = (
-                    f"base_urls names {name!r}, which is no provider of this plugin.{nearest(name, PRESETS)}"
-                )
-                raise ConfigError(msg)
+        _check(settings)
         async with open_http(settings) as http:
             yield ChatSource(preset, http, settings.base_urls.get(preset.name, ""))
 
     return open_source
 
 
+@asynccontextmanager
+async def open_openai(_context: OpenContext, settings: Wire) -> AsyncIterator[ResponsesSource]:
+    """Open the way to OpenAI, whose models are asked through the Responses API."""
+    from marsys.openai._client import open_http
+    from marsys.openai._responses import ResponsesSource
+
+    _check(settings)
+    async with open_http(settings) as http:
+        yield ResponsesSource(http, settings.base_urls.get("openai", ""))
+
+
+def _check(settings: Wire) -> None:
+    known = ("openai", *PRESETS)
+    for name in settings.base_urls:
+        if name not in known:
+            msg = f"base_urls names {name!r}, which is no provider of this plugin.{nearest(name, known)}"
+            raise ConfigError(msg)
+
+
 @hookimpl
 def marsys_models() -> Iterable[Provider[Any]]:
-    """Offer a provider of models for each of the presets."""
+    """Offer OpenAI, and a provider of models for each of the presets."""
     return [
-        Provider(preset.name, _opener(preset), settings=Wire, summary=preset.summary)
-        for preset in PRESETS.values()
+        Provider("openai", open_openai, settings=Wire, summary="Models of OpenAI"),
+        *(
+            Provider(preset.name, _opener(preset), settings=Wire, summary=preset.summary)
+            for preset in PRESETS.values()
+        ),
     ]
