@@ -28,8 +28,17 @@ OLDEST = PYTHONS[0]
 NEWEST = next((each for each in reversed(PYTHONS) if shutil.which(f"python{each}")), PYTHONS[-1])
 SOURCES = ["LICENSE", "README.md", "pyproject.toml", "marsys_core", "plugins/marsys"]
 UVLOOP = "uvloop>=0.20; sys_platform != 'win32'"
+ANTHROPIC = "anthropic>=2.0"
 OPENAI = "openai>=3.54"
-TEST_TOOLS = ["pytest>=8.2", "hypothesis>=6.100", "jsonschema>=4.20", "pydantic>=2.7", OPENAI, UVLOOP]
+TEST_TOOLS = [
+    "pytest>=8.2",
+    "hypothesis>=6.100",
+    "jsonschema>=4.20",
+    "pydantic>=2.7",
+    ANTHROPIC,
+    OPENAI,
+    UVLOOP,
+]
 EXAMPLE_TOOLS = [
     "fastapi>=0.115",
     "uvicorn>=0.30",
