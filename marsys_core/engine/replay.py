@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -267,11 +267,15 @@ class Replay:
             if asked.kind == "uncertain" and unpack(self.journal, asked.prompt) == prompt:
                 earlier = self._answers.get(asked.request_id)
                 # Where it was to be made again, it may have been, before the run was interrupted once more.
-                if earlier is not None and unpack(self.journal, earlier.value) != "retry":
+                if earlier is not None and not self._says_retry(earlier):
                     return earlier
                 if asked.request_id in self._heard:
                     return self._heard[asked.request_id]
         return None
+
+    def _says_retry(self, answered: e.UserAnswered) -> bool:
+        said = unpack(self.journal, answered.value)
+        return bool((said["decision"] if isinstance(said, Mapping) else said) == "retry")
 
     def never_made(self, known: RecordedTool) -> bool:
         """Whether a call that has to be allowed was not, and so cannot have taken effect."""

@@ -646,6 +646,27 @@ def test_a_call_that_a_person_knows_nothing_of_fails():
     assert "nobody knows whether it took effect" in str(result.error)
 
 
+@pytest.mark.parametrize("said", ["retry", {"decision": "retry"}])
+def test_a_call_that_is_cut_off_again_when_it_was_to_be_retried_is_asked_about_again(said: Any):
+    bank = Bank()
+    asks_them = ExecutionConfig(raise_errors=False, on_uncertain="ask")
+    given: dict[str, Any] = {"agents": [bank.agent], "execution_config": asks_them, "accept_changes": True}
+
+    async def first(orchestra: Any) -> RunResult:
+        run_id = await bank.cut_off(orchestra)
+        asked = (await orchestra.resume(run_id, **given)).questions[0]
+        run = orchestra.take_up(run_id, answer=(asked.request_id, said), **given)
+        await trio.sleep(5)
+        run.pause(immediate=True)
+        assert (await run.result()).status == "paused"
+        return await orchestra.resume(run_id, **given)  # type: ignore[no-any-return]
+
+    (result,) = lives(first)
+
+    assert (result.status, [asked.kind for asked in result.questions]) == ("waiting", ["uncertain"])
+    assert bank.paid == ["Ann", "Ann"]
+
+
 # -- every workflow of the corpus ----------------------------------------------------------------
 
 
