@@ -51,6 +51,9 @@ async def settled(step: Step, tool: Tool, known: RecordedTool, bound: Mapping[st
         return UNMADE  # a team goes on from its own record
     if tool.approval and replay is not None and replay.never_made(known):
         return UNMADE
+    arguments = step.run.unpack(started.arguments)
+    if (changed := _changed(step, known)) is not None:
+        arguments, bound = changed, tool.bind(changed)
     if tool.verify is not None:
         verify = tool.verify
         if inspect.iscoroutinefunction(verify):
@@ -61,13 +64,12 @@ async def settled(step: Step, tool: Tool, known: RecordedTool, bound: Mapping[st
     if step.run.config.on_uncertain == "retry":
         return UNMADE
     if step.run.config.on_uncertain == "ask" and step.run.people is not None:
-        said = await step.run.people.ask_about(step, "uncertain", _prompt(step, tool, started), step.branch.n)
+        said = await step.run.people.ask_about(step, "uncertain", _prompt(step, tool, started, arguments), step.branch.n)
         word = said if isinstance(said, Mapping) else {"decision": said}
         if word["decision"] == "retry":
             return UNMADE
         if word["decision"] == "done":
             return word.get("result")
-    arguments = step.run.unpack(started.arguments)
     msg = (
         f"tool {tool.name!r} had been called with {arguments!r:.400} when the run was interrupted, and nobody knows "
         f"whether it took effect (call {started.call_id!r}); it is not called again. Declare the tool idempotent=True, "
@@ -76,7 +78,12 @@ async def settled(step: Step, tool: Tool, known: RecordedTool, bound: Mapping[st
     raise UncertainOutcome(msg)
 
 
-def _prompt(step: Step, tool: Tool, started: ToolStarted) -> dict[str, Any]:
+def _changed(step: Step, known: RecordedTool) -> Mapping[str, Any] | None:
+    """Return the arguments that the call was made with where a person had changed them; else None."""
+    allowed = None if known.answer is None else step.run.unpack(known.answer.value)
+    return allowed.get("arguments") if isinstance(allowed, Mapping) else None
+
+
+def _prompt(step: Step, tool: Tool, started: ToolStarted, arguments: Any) -> dict[str, Any]:
     """What a person is told of the call, who may know whether it took effect."""
-    arguments = step.run.unpack(started.arguments)
     return {"tool": tool.name, "arguments": arguments, "agent": step.prepared.name, "call": started.call_id}

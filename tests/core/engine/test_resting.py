@@ -667,6 +667,36 @@ def test_a_call_that_is_cut_off_again_when_it_was_to_be_retried_is_asked_about_a
     assert bank.paid == ["Ann", "Ann"]
 
 
+def test_the_outside_world_is_asked_about_the_arguments_that_a_person_gave():
+    asked_about: list[str] = []
+
+    def look(what: str) -> str:
+        asked_about.append(what)
+        return f"bought {what}"
+
+    @tool(approval=True, verify=look)
+    async def buy(what: str) -> str:
+        await trio.sleep(10)
+        return f"bought {what}"
+
+    model = FakeModel([call("buy", what="tea"), "done"])
+    shop = Agent(model=model, name="A", tools=[buy])
+
+    async def first(orchestra: Any) -> RunResult:
+        (asked,) = (await orchestra.execute("x", "A", agents=[shop])).questions
+        word = {"decision": "approve", "arguments": {"what": "coffee"}}
+        run = orchestra.take_up(asked.run_id, agents=[shop], answer=(asked.request_id, word))
+        await trio.sleep(5)
+        run.pause(immediate=True)
+        await run.result()
+        return await orchestra.resume(asked.run_id, agents=[shop])  # type: ignore[no-any-return]
+
+    (result,) = lives(first)
+
+    assert (result.status, asked_about) == ("succeeded", ["coffee"])
+    assert model.requests[1].messages[-1].text == "bought coffee"
+
+
 # -- every workflow of the corpus ----------------------------------------------------------------
 
 
