@@ -154,7 +154,8 @@ class People:
         now = run.wall_now()
         for request_id, asked in known.items():
             if asked.timeout is not None:
-                self._waited[request_id] = waited = now - run.date_of(asked.time)
+                # Not less than nothing: the clock may have been set back since.
+                self._waited[request_id] = waited = max(0.0, now - run.date_of(asked.time))
                 if waited >= asked.timeout:
                     run._accept(run.orchestrator.on_answer_timeout(request_id))
 

@@ -43,7 +43,8 @@ async def sleep(step: Step, seconds: float) -> None:
         if run.rest is not None:
             run.rest.look()
         async with aside(step):
-            await trio.sleep(max(0.0, timer.wall_time - run.wall_now()))
+            # The clock may have been set back since: nobody waits longer than asked for.
+            await trio.sleep(min(max(0.0, timer.wall_time - run.wall_now()), seconds))
     finally:
         step.start_clock()
         step.sleeping -= 1

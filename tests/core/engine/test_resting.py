@@ -567,6 +567,38 @@ def test_a_timer_takes_a_number_of_seconds(seconds: Any):
     assert "context.sleep takes seconds" in str(result.error)
 
 
+def test_a_clock_that_was_set_back_makes_nobody_wait_longer():
+    dates, came = Dates(), []
+
+    @agent(name="A")
+    async def sleeps(prompt: Any, context: Any) -> str:
+        await context.sleep(60)
+        return "up"
+
+    async def nobody(question: Any) -> None:
+        await trio.sleep_forever()
+
+    async def first(orchestra: Any) -> None:
+        run = orchestra.start("x", "A", agents=[sleeps])
+        await trio.sleep(5)
+        run.pause()
+        came.extend([await run.result(), await begin(agents=[timed(default="blue")])(orchestra)])
+        dates.now -= 86_400
+
+    async def second(orchestra: Any) -> tuple[float, ...]:
+        began = trio.current_time()
+        assert (await orchestra.resume(came[0].run_id, agents=[sleeps])).final_response == "up"
+        woken = trio.current_time()
+        team = [timed(default="blue")]
+        heard = await orchestra.resume(came[1].run_id, agents=team, channel=nobody)
+        assert heard.final_response == "heard blue"
+        return woken - began, trio.current_time() - woken
+
+    _, waited = lives(first, second, dates=dates)
+
+    assert waited == (60, 100)
+
+
 # -- calls that were cut off ---------------------------------------------------------------------
 
 
