@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -56,18 +57,33 @@ async def answer(
     live: Any = next((run for run in engine.runs if run.run_id == info.run_id), None)
     if live is not None:
         return await _tell(live, given)
-    own = await questions_of(store, engine.converter, given.run_id, nested=False)
-    known = {each.request_id: each for each in own}
-    if given.request_id not in known:
-        raise UnknownName("open question", given.request_id, known, f"(run {given.run_id!r})")
-    known[given.request_id].check(given.value)
-    run = await taken_up(orchestra, engine, info.run_id, topology, options, accept_changes)
+
+    async def check() -> None:
+        await _check(store, engine.converter, given)
+
+    await check()
+    # Once more when the run is held here: somebody may have answered meanwhile.
+    run = await taken_up(orchestra, engine, info.run_id, topology, options, accept_changes, check)
     assert run.people is not None  # a run that is kept can ask people
     run.people.answers.append(given)
     if adopt is not None:
         adopt(run)
     await carry_out(run)
     return concluded(run)
+
+
+async def _check(store: Store, converter: Converter, given: GivenAnswer) -> None:
+    """Return where the question is open, and allows the answer.
+
+    Raises:
+        UnknownName: It is not open.
+        AnswerRefused: It does not.
+    """
+    own = await questions_of(store, converter, given.run_id, nested=False)
+    known = {each.request_id: each for each in own}
+    if given.request_id not in known:
+        raise UnknownName("open question", given.request_id, known, f"(run {given.run_id!r})")
+    known[given.request_id].check(given.value)
 
 
 async def _tell(run: RunShell, given: GivenAnswer) -> RunResult:
@@ -107,5 +123,8 @@ async def questions_of(
         ended = {event.inner for event in events if isinstance(event, e.TeamFinished | e.TeamFailed)}
         for event in events:
             if isinstance(event, e.TeamStarted) and event.inner not in ended:
-                found += await questions_of(store, converter, event.inner)
+                with suppress(
+                    UnknownName
+                ):  # it was cut off before it was kept, and begins when the run goes on
+                    found += await questions_of(store, converter, event.inner)
     return tuple(found)

@@ -20,6 +20,8 @@ from marsys_core.orchestrator import RunState
 from marsys_core.values import Converter
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from marsys_core.engine.run import RunShell
     from marsys_core.protocols.store import Entry, Store
 
@@ -170,8 +172,10 @@ def _remember(run: RunShell, event: e.Event) -> None:
         recall(run, run.orchestrator.state.branches[event.branch], event)
 
 
-async def take_up(run: RunShell, store: Store) -> bool:
+async def take_up(run: RunShell, store: Store, check: Callable[[], Awaitable[None]] | None = None) -> bool:
     """Take up a run in `store` where it was left, if it is there, and say whether it is.
+
+    `check` is called when it is held, and may refuse.
 
     Raises:
         RunHeld: Somebody else has it.
@@ -185,6 +189,8 @@ async def take_up(run: RunShell, store: Store) -> bool:
     except UnknownName:
         return False
     try:
+        if check is not None:
+            await check()
         entries = await store.entries(run.run_id)
         events = read_events(entries, run.engine.converter, run.run_id)
         if events:

@@ -19,7 +19,7 @@ from marsys_core.protocols.store import STATUSES
 from marsys_core.topology import Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from marsys_core.engine.engine import Engine
     from marsys_core.engine.run import RunShell
@@ -86,11 +86,15 @@ async def taken_up(
     topology: Any,
     options: RunOptions,
     accept_changes: bool,
+    check: Callable[[], Awaitable[None]] | None = None,
 ) -> RunShell:
-    """Return a run that is held here, and ready to go on from where its record ends."""
+    """Return a run that is held here, and ready to go on from where its record ends.
+
+    `check` is called when it is held, and may refuse to go on with it; then nothing has changed.
+    """
     store = store_of(engine)
     run = await _assembled(orchestra, engine, store, run_id, topology, options, accept_changes)
-    await take_up(run, store)
+    await take_up(run, store, check)
     return run
 
 

@@ -64,7 +64,9 @@ async def settled(step: Step, tool: Tool, known: RecordedTool, bound: Mapping[st
     if step.run.config.on_uncertain == "retry":
         return UNMADE
     if step.run.config.on_uncertain == "ask" and step.run.people is not None:
-        said = await step.run.people.ask_about(step, "uncertain", _prompt(step, tool, started, arguments), step.branch.n)
+        said = await step.run.people.ask_about(
+            step, "uncertain", _prompt(step, tool, started, arguments), step.branch.n
+        )
         word = said if isinstance(said, Mapping) else {"decision": said}
         if word["decision"] == "retry":
             return UNMADE

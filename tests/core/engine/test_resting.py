@@ -139,6 +139,62 @@ def test_an_answer_that_is_none_changes_nothing():
     assert result.final_response == "heard blue"
 
 
+class LateStore(MemoryStore):
+    """A store in which somebody else is faster when a run is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faster: list[Callable[[], Any]] = []
+
+    async def take(self, run_id: str, holder: str = "") -> Any:
+        if self.faster:
+            await self.faster.pop()()
+        return await super().take(run_id, holder)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_an_answer_that_comes_second_is_refused_and_changes_nothing(ends: bool):
+    store = LateStore()
+
+    @agent(name="A")
+    async def twice(prompt: Any, context: Any) -> Any:
+        return "done" if context.answered and (ends or prompt == "blue") else AskUser("Which?")
+
+    async def both(orchestra: Any) -> RunResult:
+        (asked,) = (await orchestra.execute("x", "A -> user", agents=[twice])).questions
+
+        async def faster() -> None:
+            await orchestra.answer(asked.run_id, asked.request_id, "red", agents=[twice])
+
+        store.faster.append(faster)
+        before = asked.run_id, asked.request_id, "blue"
+        with pytest.raises(UnknownName, match=f"no open question is called '{asked.request_id}'"):
+            await orchestra.answer(*before, agents=[twice])
+        return await orchestra.resume(asked.run_id, agents=[twice])  # type: ignore[no-any-return]
+
+    (result,) = lives(both, store=store)
+
+    assert result.status == ("succeeded" if ends else "waiting")
+
+
+def test_a_nested_run_that_was_never_kept_asks_nothing():
+    store, inner = MemoryStore(), Team("B -> user", [asker("B")], name="T")
+
+    @agent(name="A")
+    async def outer(prompt: Any, context: Any) -> str:
+        return "outer got " + await context.run_team(inner, prompt)
+
+    async def first(orchestra: Any) -> Any:
+        result = await orchestra.execute("x", "A", agents=[outer])
+        await store.remove([result.questions[0].run_id])
+        assert await orchestra.questions(result.run_id) == ()
+        return await orchestra.resume(result.run_id, agents=[outer])
+
+    (result,) = lives(first, store=store)
+
+    assert [asked.prompt for asked in result.questions] == ["B?"]
+
+
 def asker(name: str) -> Any:
     @agent(name=name)
     async def ask(prompt: Any, context: Any) -> Any:
