@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -266,17 +266,26 @@ class People:
             step.branch, kind, run._pack(prompt), at, self._pending, again
         )
         self.update_clocks()
-        step.stop_clock()
-        try:
-            pending = await self.ask(asked)
-        finally:
-            self._withdraw(asked)
-            step.start_clock()
-            self.update_clocks()
+        async with self._meanwhile(step):
+            step.stop_clock()
+            try:
+                pending = await self.ask(asked)
+            finally:
+                self._withdraw(asked)
+                step.start_clock()
+                self.update_clocks()
         if pending.error is not None:
             _warn(step, f"the {_ASKED[kind]} tool {prompt['tool']!r} came to nothing: {told(pending.error)}")
             raise pending.error
         return pending.value
+
+    def _meanwhile(self, step: Step) -> AbstractAsyncContextManager[None]:
+        """Keep the step's slot while a person is asked; where nobody here can answer, others do first what they can."""
+        if self.channel is not None:
+            return nullcontext()
+        from marsys_core.engine.nested import aside
+
+        return aside(step)
 
     def _withdraw(self, asked: e.UserAsked) -> None:
         """Close a question whose tool call has ended without it; while the run rests it stays open."""

@@ -328,6 +328,36 @@ def test_a_call_beside_one_that_waits_for_a_person_is_done_first_and_once():
     assert came[1].final_response == "done"
 
 
+@pytest.mark.parametrize("first", ["B", "C"])
+def test_a_call_that_waits_for_a_person_who_is_not_here_gives_its_slot_to_others(first: str):
+    shop, worked = Shop(), []
+    config = ExecutionConfig(raise_errors=False, max_parallel_branches=1)
+
+    @agent(name="C")
+    async def works(prompt: Any, context: Any) -> str:
+        worked.append("C")
+        return "C worked"
+
+    @agent(name="F")
+    async def forks(prompt: Any, context: Any) -> Any:
+        names = [first, *({"B", "C"} - {first})]
+        return str(prompt) if context.step > 1 else Invoke([(name, "go") for name in names])
+
+    buyer = Agent(model=shop.model, name="B", tools=shop.agent.tools)
+    given: dict[str, Any] = {"agents": [forks, buyer, works], "execution_config": config}
+
+    async def main(orchestra: Any) -> RunResult:
+        result = await orchestra.execute("x", "F <-> [B, C]", **given)
+        assert (result.status, worked) == ("waiting", ["C"])
+        return await orchestra.answer(  # type: ignore[no-any-return]
+            result.run_id, result.questions[0].request_id, "approve", **given
+        )
+
+    (result,) = lives(main)
+
+    assert (result.status, len(shop.bought), worked) == ("succeeded", 1, ["C"])
+
+
 def test_a_nested_run_waits_with_the_run_round_it_and_is_answered_under_its_own_id():
     inner = Team("B -> user", [asker("B")], name="T")
     came: list[RunResult] = []
