@@ -14,6 +14,7 @@ from marsys_core.agents.registry import current_lease
 from marsys_core.context import Budget
 from marsys_core.engine.durable import carry_out
 from marsys_core.engine.opening import Request, assemble
+from marsys_core.engine.parting import copy_nested
 from marsys_core.engine.rebuild import take_up
 from marsys_core.engine.report import raised, report
 from marsys_core.engine.run import RunShell
@@ -148,10 +149,13 @@ async def run_team(step: Step, team: Team, task: Any, call_id: str = "") -> Any:
     known = None if step.replay is None else step.replay.team(team.name, step.run.keep(task))
     if known is not None and known.ended is not None:
         return _answered(step, team, known.ended)
-    call = _begin(step, team, task, call_id) if known is None else _again(step, team, known)
+    call = _begin(step, team, task, call_id) if known is None else _again(step, team, known, task, call_id)
     try:
         call.shell = await _assemble(call, team, task)
         if known is not None and step.run.engine.store is not None:
+            if call.inner != known.started.inner:
+                store, old = step.run.engine.store, known.started.inner
+                await copy_nested(store, step.run.engine.converter, old, call.inner, step.run_id)
             await take_up(call.shell, step.run.engine.store)
             assert call.shell.orchestrator.outer is not None  # it is nested
             call.shell.orchestrator.outer.take_up(call.shell.orchestrator.state, call.counted)
@@ -229,9 +233,12 @@ def _begin(step: Step, team: Team, task: Any, call_id: str) -> _Call:
     return call
 
 
-def _again(step: Step, team: Team, known: RecordedTeam) -> _Call:
+def _again(step: Step, team: Team, known: RecordedTeam, task: Any, call_id: str) -> _Call:
     """Return the call of a nested run that had begun, and had not ended or had failed: it goes on."""
     branch, at, failed = step.branch, known.started.n, known.failed
+    own = f"{step.run_id}-{known.started.branch}-{known.started.n}"
+    if not f"{known.started.inner}-".startswith(f"{own}-"):
+        return _begin(step, team, task, call_id)  # it is of the run that this one was forked from
     if failed is not None:  # its place is taken, or is of what does not hold any more
         at = branch.n
         branch.n += 2

@@ -10,6 +10,7 @@ from marsys_core import events as e
 from marsys_core.engine.durable import begin_log, carry_out
 from marsys_core.engine.fingerprint import made_of, refuse_changes
 from marsys_core.engine.opening import Request, assemble, concluded
+from marsys_core.engine.parting import own_teams
 from marsys_core.engine.rebuild import bring_to, given_to, parted, read_events, take_up
 from marsys_core.engine.recollection import recall_again
 from marsys_core.engine.recorded import records
@@ -120,6 +121,7 @@ async def fork(
     index = place_of_step(kept, at, run_id)
     given, step = given_to(events), kept[index]
     past, journal = kept[:index], run.journal
+    await own_teams(store, engine.converter, past, events, (run_id, new_id))
     recorded = records(journal, events, step.seq, given, binding=False)
     blobs = await store.blobs(run_id)
     await recall_again(run, past, blobs)

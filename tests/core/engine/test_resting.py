@@ -380,6 +380,86 @@ def test_a_nested_run_waits_with_the_run_round_it_and_is_answered_under_its_own_
     assert "TeamFailed" not in [entry.kind for entry in store.kept[came[0].run_id].entries]
 
 
+@pytest.mark.parametrize("as_tool", [True, False])
+def test_a_fork_of_a_run_whose_team_waits_has_a_team_of_its_own(as_tool: bool):
+    store, worked = MemoryStore(), []
+
+    @agent(name="W")
+    async def works(prompt: Any, context: Any) -> str:
+        worked.append(context.run_id)
+        return "worked"
+
+    inner = Team("W -> B\nB -> user", [works, asker("B")], name="T")
+
+    @agent(name="M")
+    async def between(prompt: Any, context: Any) -> Any:
+        return await context.run_team(inner, prompt)
+
+    middle = Team("M", [between], name="Mid")
+
+    @agent(name="A")
+    async def outer(prompt: Any, context: Any) -> Any:
+        return await context.run_team(middle, prompt)
+
+    model = FakeModel([call("Mid", request="go"), "all done", "all done"])
+    agents = [Agent(model=model, name="A", tools=[middle.as_tool()]) if as_tool else outer]
+
+    async def first(orchestra: Any) -> None:
+        before = await orchestra.execute("x", "A", agents=agents)
+        original = {run_id: list(kept.entries) for run_id, kept in store.kept.items()}
+        fork = await orchestra.fork(before.run_id, 1, agents=agents)
+        assert [asked.prompt for asked in fork.questions] == ["B?"]
+        assert await orchestra.questions(fork.run_id) == fork.questions
+        (asked,), (old,) = fork.questions, before.questions
+        assert asked.run_id.startswith(f"{fork.run_id}-")
+
+        done = await orchestra.answer(asked.run_id, asked.request_id, "yes", agents=agents)
+        assert (done.run_id, done.status) == (fork.run_id, "succeeded")
+        assert {run_id: list(store.kept[run_id].entries) for run_id in original} == original
+
+        done = await orchestra.answer(old.run_id, old.request_id, "no", agents=agents)
+        assert (done.run_id, done.status) == (before.run_id, "succeeded")
+        assert len(worked) == 1
+
+    lives(first, store=store)
+
+
+def test_a_fork_of_a_run_whose_team_failed_leaves_that_as_it_is():
+    store, spent, good = MemoryStore(), [], []
+
+    @tool
+    async def pay() -> str:
+        spent.append(1)
+        return "paid"
+
+    @agent(name="B")
+    async def breaks(prompt: Any, context: Any) -> str:
+        if not good:
+            raise AgentError("broken")
+        return "whole"
+
+    payer = Agent("P", model=FakeModel([call("pay"), "paid"]), tools=[pay])
+    inner = Team("P -> B", [payer, breaks], name="T")
+
+    @agent(name="A")
+    async def outer(prompt: Any, context: Any) -> Any:
+        return await context.run_team(inner, prompt)
+
+    async def first(orchestra: Any) -> None:
+        before = await orchestra.execute("x", "A", agents=[outer])
+        original = {run_id: list(kept.entries) for run_id, kept in store.kept.items()}
+        good.append(True)
+        fork = await orchestra.fork(before.run_id, 1, agents=[outer])
+        assert (fork.final_response, len(spent)) == ("whole", 1)
+        assert fork.usage.model_calls == 2
+        assert {run_id: list(store.kept[run_id].entries) for run_id in original} == original
+        again = await orchestra.resume(before.run_id, agents=[outer])
+        assert (again.final_response, len(spent)) == ("whole", 1)
+        assert again.usage.model_calls == 2
+
+    lives(first, store=store)
+
+
 def test_a_team_that_is_a_tool_waits_too():
     inner = Team("B -> user", [asker("B")], name="T")
     model = FakeModel([call("T", request="go"), "all done"])
