@@ -11,7 +11,7 @@ import click
 import pytest
 
 from marsys.cache.plugin import CacheSettings
-from marsys.cli import process, response, team, team_agents, team_pools, team_topology
+from marsys.cli import carry, process, response, team, team_agents, team_pools, team_topology
 from marsys.cli.group import marsys
 from marsys.cli.store import store
 from marsys.expressions.plugin import ExpressionSettings
@@ -265,7 +265,8 @@ def test_the_exit_codes_are_those_of_the_process():
     text = section("reference/command-line.md", "Exit codes")
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
 
-    assert listed == {0, process._FAILED, process._MISTAKE, process._BROKEN_PIPE, 128 + 2, 128 + 15}
+    ends = {0, process._FAILED, process._MISTAKE, process._BROKEN_PIPE, carry._RESTING, 128 + 2, 128 + 15}
+    assert listed == ends
 
 
 @pytest.mark.parametrize(
