@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from marsys_core.config import ExecutionConfig
     from marsys_core.messages import Message
 
-__all__ = ["Agents", "RunOptions", "agents_by_name", "checked", "instance_of", "usable_channel"]
+__all__ = ["Agents", "RunOptions", "agents_by_name", "checked", "going_on", "instance_of", "usable_channel"]
 
 Agents = Mapping[str, BaseAgent] | Iterable[BaseAgent] | BaseAgent
 """Agents by name, as a sequence, or one."""
@@ -96,6 +96,20 @@ def checked(options: RunOptions) -> RunOptions:
     instance_of("execution_config", "ExecutionConfig", given.get("execution_config"))
     usable_channel(given.get("channel"))
     return given  # type: ignore[return-value]  # the same keys
+
+
+def going_on(options: RunOptions) -> RunOptions:
+    """Return `options` as `checked` does, for a run that has begun.
+
+    Raises:
+        ConfigError: As `checked` does; or an option that only the beginning of a run has.
+    """
+    given = checked(options)
+    at_first = [name for name in ("messages", "resume", "session_id", "state") if given.get(name)]
+    if at_first:
+        msg = f"{at_first[0]}= belongs to the beginning of a run, and this one has begun; leave it out"
+        raise ConfigError(msg)
+    return given
 
 
 _BELONGS = {

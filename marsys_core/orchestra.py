@@ -20,12 +20,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 import trio
 
 from marsys_core.agents.registry import current_lease, inside_run
-from marsys_core.errors import ConfigError, LifecycleError
+from marsys_core.errors import ConfigError, LifecycleError, UnknownName
 from marsys_core.hosts.apart import apart
 from marsys_core.hosts.crossing import hosted
 from marsys_core.hosts.home import Home
 from marsys_core.hosts.library import asyncio_loop, current_library
-from marsys_core.options import Agents, RunOptions, agents_by_name, checked, instance_of, usable_channel
+from marsys_core.options import (
+    Agents,
+    RunOptions,
+    agents_by_name,
+    checked,
+    going_on,
+    instance_of,
+    usable_channel,
+)
 from marsys_core.run import Run
 
 if TYPE_CHECKING:
@@ -348,7 +356,7 @@ class Orchestra:
         """
         from marsys_core.engine.resuming import resume
 
-        work = resume(self, self.engine, run_id, topology, checked(options), accept_changes)
+        work = resume(self, self.engine, run_id, topology, going_on(options), accept_changes)
         return await apart(work)
 
     @hosted
@@ -385,7 +393,7 @@ class Orchestra:
         from marsys_core.engine.people import GivenAnswer
 
         given = GivenAnswer(str(run_id), str(request_id), value, "answer")
-        return await apart(answer(self, self.engine, given, topology, checked(options), accept_changes))
+        return await apart(answer(self, self.engine, given, topology, going_on(options), accept_changes))
 
     def take_up(
         self,
@@ -411,7 +419,7 @@ class Orchestra:
             LifecycleError: The orchestra is not open.
         """
         run, engine = Run(run_id), self.engine
-        engine.start_soon(run._go_on, self, engine, topology, checked(options), accept_changes, answer)
+        engine.start_soon(run._go_on, self, engine, topology, going_on(options), accept_changes, answer)
         return run
 
     @hosted
@@ -471,16 +479,22 @@ class Orchestra:
         """Return what is known of the runs that are kept, the newest first.
 
         Args:
-            status: Only those that stand so: ``running``, ``interrupted``, ``succeeded``, ``failed``, ``cancelled``.
+            status: Only those that stand so: ``running``, ``interrupted``, ``paused``, ``waiting``, ``succeeded``,
+                ``failed``, ``cancelled`` or ``damaged``; one, or several.
             session_id: Only those of this session.
             limit: How many at most.
 
         Raises:
+            UnknownName: There is no such status.
             LifecycleError: The orchestra is not open, or keeps no runs.
         """
         from marsys_core.engine.resuming import store_of
+        from marsys_core.protocols.store import SHOWN
 
         wanted = (status,) if isinstance(status, str) else tuple(status)
+        for each in wanted:
+            if each not in SHOWN:
+                raise UnknownName("status of a run", str(each), SHOWN)
         return await store_of(self.engine).runs(status=wanted, session_id=session_id, limit=limit)
 
     @hosted

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def write_file(run: Run, path: Path) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that may not be written there is nothing to remove
+            part.unlink(missing_ok=True)
         msg = f"could not write the run {run.info.run_id!r} to {str(path)!r}: {error.strerror or error}"
         raise StoreError(msg, str(path)) from error
 

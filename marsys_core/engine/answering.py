@@ -82,7 +82,8 @@ async def _check(store: Store, converter: Converter, given: GivenAnswer) -> None
     own = await questions_of(store, converter, given.run_id, nested=False)
     known = {each.request_id: each for each in own}
     if given.request_id not in known:
-        raise UnknownName("open question", given.request_id, known, f"(run {given.run_id!r})")
+        status = (await store.info(given.run_id)).status
+        raise UnknownName("open question", given.request_id, known, f"(run {given.run_id!r}, {status})")
     known[given.request_id].check(given.value)
 
 
@@ -117,7 +118,7 @@ async def questions_of(
     found = [
         question(asked, run_id, info.session_id, journal)
         for branch in (() if machine.finished else branches)
-        for asked in (branch.person.open.values() if branch.person is not None else ())
+        for asked in (branch.person.in_order if branch.person is not None else ())
     ]
     if nested:
         ended = {event.inner for event in events if isinstance(event, e.TeamFinished | e.TeamFailed)}

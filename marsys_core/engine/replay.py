@@ -277,6 +277,13 @@ class Replay:
         said = unpack(self.journal, answered.value)
         return bool((said["decision"] if isinstance(said, Mapping) else said) == "retry")
 
+    def inquired(self, prompt: Any) -> bool:
+        """Whether a person was asked what became of a call."""
+        return any(
+            asked.kind == "uncertain" and unpack(self.journal, asked.prompt) == prompt
+            for asked in self._asked.values()
+        )
+
     def never_made(self, known: RecordedTool) -> bool:
         """Whether a call that has to be allowed was not, and so cannot have taken effect."""
         return known.answer is None and not self._loose

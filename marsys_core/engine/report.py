@@ -35,7 +35,7 @@ def report(run: RunShell) -> RunResult:
     values = flatten(run.unpack(contribution.value) for contribution in contributions)
     branches = sorted(state.branches.values(), key=lambda branch: branch.key)
     final = values[0] if len(values) == 1 else (values or None)
-    success, error = state.success, None if state.success else _error_of(run)
+    success, error = state.success, None if state.success or run.resting else _error_of(run)
     if run.answer is not None and success:
         try:
             one = len(values) == 1

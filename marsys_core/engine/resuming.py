@@ -15,7 +15,7 @@ from marsys_core.engine.rebuild import bring_to, given_to, parted, read_events, 
 from marsys_core.engine.recollection import recall_again
 from marsys_core.engine.recorded import records
 from marsys_core.errors import ConfigError, LifecycleError, TopologyError
-from marsys_core.options import RunOptions, checked
+from marsys_core.options import RunOptions, going_on
 from marsys_core.protocols.store import STATUSES
 from marsys_core.topology import Topology
 
@@ -114,7 +114,7 @@ async def fork(
     `adopt` is told of the run when it is ready to go on.
     """
     store, edit, topology = store_of(engine), changes.pop("edit", _KEEP), changes.pop("topology", None)
-    options = checked(cast("RunOptions", changes))
+    options = going_on(cast("RunOptions", changes))
     run = await _assembled(orchestra, engine, store, run_id, topology, options, accept_changes, new_id)
     events = read_events(await store.entries(run_id), engine.converter, new_id)
     kept, _ = parted(events)

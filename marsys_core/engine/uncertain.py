@@ -63,10 +63,13 @@ async def settled(step: Step, tool: Tool, known: RecordedTool, bound: Mapping[st
         return UNMADE if found is None else found
     if step.run.config.on_uncertain == "retry":
         return UNMADE
-    if step.run.config.on_uncertain == "ask" and step.run.people is not None:
-        said = await step.run.people.ask_about(
-            step, "uncertain", _prompt(step, tool, started, arguments), step.branch.n
-        )
+    prompt, people = _prompt(step, tool, started, arguments), step.run.people
+    # Who was asked before is heard, whatever the settings of the one who brings the answer.
+    wanted = step.run.config.on_uncertain == "ask" or (
+        replay is not None and replay.inquired(step.run.plain(prompt))
+    )
+    if wanted and people is not None:
+        said = await people.ask_about(step, "uncertain", prompt, step.branch.n)
         word = said if isinstance(said, Mapping) else {"decision": said}
         if word["decision"] == "retry":
             return UNMADE
@@ -75,7 +78,8 @@ async def settled(step: Step, tool: Tool, known: RecordedTool, bound: Mapping[st
     msg = (
         f"tool {tool.name!r} had been called with {arguments!r:.400} when the run was interrupted, and nobody knows "
         f"whether it took effect (call {started.call_id!r}); it is not called again. Declare the tool idempotent=True, "
-        "give it verify=, or resume with ExecutionConfig(on_uncertain='retry') where it may be called twice"
+        "give it verify=, or resume with ExecutionConfig(on_uncertain='retry') where it may be called twice, or 'ask' for a "
+        "person to say what became of it"
     )
     raise UncertainOutcome(msg)
 

@@ -110,7 +110,7 @@ class Asking(Talks):
         """The questions that wait for an answer, in branch order."""
         branches = [branch for branch in self.state.branches.values() if branch.person is not None]
         branches.sort(key=lambda branch: branch.key)
-        return [asked for branch in branches if branch.person for asked in branch.person.open.values()]
+        return [asked for branch in branches if branch.person is not None for asked in branch.person.in_order]
 
     def _open_question(self, request_id: str) -> tuple[Branch, e.UserAsked]:
         branch = self.state.branches.get(str(request_id).rpartition(":")[0])

@@ -29,6 +29,13 @@ class Person:
     waited: float = 0.0
     retried: int = 0
 
+    @property
+    def in_order(self) -> list[e.UserAsked]:
+        """The open questions, in the order of what they are asked about: calls at once ask as they come."""
+        if len(self.open) < 2:
+            return list(self.open.values())
+        return sorted(self.open.values(), key=lambda asked: int(asked.request_id.rpartition(":")[2]))
+
     def close(self, time: float) -> None:
         """Nothing is asked any more."""
         if self.open:

@@ -12,11 +12,25 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
-__all__ = ["STATUSES", "Damage", "Entry", "Recalled", "RunInfo", "RunLog", "Said", "Store", "StoreReport"]
+__all__ = [
+    "SHOWN",
+    "STATUSES",
+    "Damage",
+    "Entry",
+    "Recalled",
+    "RunInfo",
+    "RunLog",
+    "Said",
+    "Store",
+    "StoreReport",
+]
 
 
 STATUSES = ("running", "paused", "waiting", "succeeded", "failed", "cancelled")
 """What a run may be, as it is written. One that is running without a holder is shown as ``interrupted``."""
+
+SHOWN = (*STATUSES, "interrupted", "damaged")
+"""What a run may be, as it is shown."""
 
 
 @attrs.frozen
@@ -69,9 +83,7 @@ class RunInfo:
 
     run_id: str
     session_id: str = ""
-    status: str = attrs.field(
-        default="running", validator=attrs.validators.in_((*STATUSES, "interrupted", "damaged"))
-    )
+    status: str = attrs.field(default="running", validator=attrs.validators.in_(SHOWN))
     task: str = ""
     fingerprint: str = "{}"
     origin: str = ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+from pathlib import Path
 
 import attrs
 import pytest
@@ -33,6 +35,18 @@ def runs(draw):
     arrays = st.lists(INTS, min_size=1, max_size=3).map(json.dumps)
     said = draw(st.lists(st.builds(Said, TEXTS, TEXTS, arrays), max_size=3))
     return Run(info=info, blobs=blobs, entries=entries, said=tuple(said))
+
+
+def test_a_file_on_a_disk_that_may_not_be_written_is_a_store_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(
+        StoreError, match="^could not write the run 'r' to 'run.jsonl': Read-only file system$"
+    ):
+        write_file(Run(info=RunInfo(run_id="r"), blobs={}, entries=()), Path("run.jsonl"))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

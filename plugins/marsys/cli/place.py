@@ -96,7 +96,7 @@ def storage_option(command: F) -> F:
     """Give `command` the option ``--storage``, for a store that is there; it takes it as a `Place`."""
 
     def placed(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Place:
-        return Place.ordinary() if value is None else Place.named(value)
+        return attrs.evolve(Place.ordinary(), asked=True) if value is None else Place.named(value)
 
     return click.option(
         "--storage", "place", metavar="FILE", callback=placed,

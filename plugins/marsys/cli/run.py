@@ -47,7 +47,8 @@ def run(
 
     The answer goes to standard output, progress to standard error. The run is kept in .marsys of the working
     directory, so that 'marsys resume' can go on with it. The exit code is 0 for success, 1 where the run
-    failed, 2 for a mistake in the call or in the file, 130 after Ctrl-C and 143 after SIGTERM.
+    failed, 2 for a mistake in the call or in the file, 3 where it waits for people, 130 after Ctrl-C and 143
+    after SIGTERM.
     """
     words = _task(ctx, task)
     if forget and storage is not None:

@@ -16,7 +16,7 @@ from marsys.cli.kept import all_runs, in_store
 from marsys.cli.origin import team_of
 from marsys.cli.place import Place, storage_option
 from marsys.cli.tables import aligned
-from marsys_core.protocols.store import STATUSES
+from marsys_core.protocols.store import SHOWN
 
 if TYPE_CHECKING:
     from marsys_core.protocols.store import RunInfo, Store
@@ -34,7 +34,7 @@ _HIDDEN = ("fingerprint", "origin")
     "wanted",
     metavar="STATUS",
     multiple=True,
-    type=click.Choice(sorted((*STATUSES, "interrupted", "damaged"))),
+    type=click.Choice(sorted(SHOWN)),
     help="Only runs that stand so; again for another status.",
 )
 @click.option("--session", metavar="ID", help="Only runs of this session.")

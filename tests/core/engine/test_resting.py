@@ -17,10 +17,12 @@ from marsys_core.errors import (
     ConfigError,
     CriticalError,
     LifecycleError,
+    RecoverableError,
     UnknownName,
     UserTimeout,
 )
 from marsys_core.hosts.declared import uses_asyncio
+from marsys_core.messages import Message, ToolCall
 from marsys_core.results import RunResult
 from marsys_core.run import Run
 from marsys_core.tools import ToolContext, tool
@@ -825,6 +827,109 @@ def test_a_person_says_what_became_of_a_call_that_was_cut_off(said: Any, times: 
     assert result.final_response == "done"
     assert bank.paid == ["Ann"] * times
     assert bank.model.requests[1].messages[-1].text == heard
+
+
+def test_the_answer_about_a_call_that_was_cut_off_is_heard_without_the_setting():
+    bank, came = Bank(), []
+
+    async def first(orchestra: Any) -> None:
+        asks_them = ExecutionConfig(raise_errors=False, on_uncertain="ask")
+        run_id = await bank.cut_off(orchestra)
+        came.append(await orchestra.resume(run_id, agents=[bank.agent], execution_config=asks_them))
+
+    async def waits_again(orchestra: Any) -> None:
+        came.append(await orchestra.resume(came[0].run_id, agents=[bank.agent]))
+
+    _, _, result = lives(first, waits_again, answer(lambda: came[1], "done", agents=[bank.agent]))
+
+    assert [each.status for each in came] == ["waiting", "waiting"]
+    assert (result.error, result.final_response, bank.paid) == (None, "done", ["Ann"])
+
+
+def test_a_run_that_waits_for_word_on_an_error_raises_nothing():
+    calls: list[Any] = []
+
+    @agent(name="A")
+    async def fails_once(prompt: Any) -> str:
+        calls.append(prompt)
+        if len(calls) == 1:
+            raise RecoverableError("busy")
+        return "reached"
+
+    config = ExecutionConfig(error_routing_enabled=True)  # it raises errors
+
+    async def first(orchestra: Any) -> RunResult:
+        result: RunResult = await orchestra.run("x", "A", agents=[fails_once], execution_config=config)
+        return result
+
+    async def second(orchestra: Any) -> RunResult:
+        (info,) = await orchestra.runs(status="waiting")
+        (asked,) = await orchestra.questions(info.run_id)
+        result: RunResult = await orchestra.answer(
+            info.run_id, asked.request_id, "retry", agents=[fails_once], execution_config=config
+        )
+        return result
+
+    waiting, done = lives(first, second)
+
+    assert (waiting.status, waiting.error, waiting.questions[0].kind) == ("waiting", None, "error")
+    assert (done.status, done.final_response) == ("succeeded", "reached")
+
+
+def test_questions_about_calls_of_one_reply_come_in_the_order_of_the_calls():
+    @tool(approval=True)
+    async def pay(whom: str) -> str:
+        return f"paid {whom}"
+
+    names = ["Ann", "Bob", "Cy", "Di"]
+    reply = [ToolCall(f"c{at}", "pay", {"whom": whom}) for at, whom in enumerate(names)]
+    payer = Agent(model=FakeModel([reply, "done"]), name="A", tools=[pay])
+    came: list[RunResult] = []
+
+    async def first(orchestra: Any) -> None:
+        came.append(await begin("A", [payer])(orchestra))
+
+    async def later(orchestra: Any) -> Any:
+        return await orchestra.questions(came[0].run_id)
+
+    _, kept = lives(first, later)
+
+    assert [each.prompt["arguments"]["whom"] for each in came[0].questions] == names
+    assert [each.prompt["arguments"]["whom"] for each in kept] == names
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"session_id": "other"}, {"state": {"a": 1}}, {"resume": True}, {"messages": [Message("user", "x")]}],
+)
+def test_what_belongs_to_the_beginning_of_a_run_is_refused_later(given: dict[str, Any]):
+    came: list[RunResult] = []
+
+    async def first(orchestra: Any) -> None:
+        came.append(await begin()(orchestra))
+
+    async def second(orchestra: Any) -> None:
+        refusal = (
+            f"^{next(iter(given))}= belongs to the beginning of a run, and this one has begun; leave it out$"
+        )
+        for going_on in (
+            orchestra.resume(came[0].run_id, **given),
+            orchestra.fork(came[0].run_id, 1, **given),
+        ):
+            with pytest.raises(ConfigError, match=refusal):
+                await going_on
+
+    lives(first, second)
+
+
+def test_a_status_that_no_run_has_is_an_unknown_name():
+    async def part(orchestra: Any) -> None:
+        with pytest.raises(
+            UnknownName, match=r"^no status of a run is called 'wating'; .+ Did you mean 'waiting'"
+        ):
+            await orchestra.runs(status=["waiting", "wating"])
+
+    lives(part)
 
 
 def test_a_call_that_a_person_knows_nothing_of_fails():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable
@@ -98,6 +99,14 @@ def test_without_the_plugin_that_keeps_runs_that_is_said_once(call: Call, team: 
     said = call("-p", "no:storage", "run", team(ONE), "--task", "Think.", "-q")
     assert (said.code, said.out) == (0, "Forty-two.\n")
     assert said.err.startswith("marsys: this run is not kept: no journal provider is called 'sqlite'")
+
+
+def test_a_run_is_gone_on_with_where_it_is_or_not_at_all(call: Call, team: Write, here: Path) -> None:
+    assert call("run", team(ONE), "--task", "Think.", "-q").code == 0
+    (run_id,) = [each["run_id"] for each in json.loads(call("runs", "--json").out)]
+    said = call("-p", "no:storage", "resume", run_id)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("marsys: no journal provider is called 'sqlite'")
 
 
 @pytest.mark.parametrize("by", ["the option", "the variable"])

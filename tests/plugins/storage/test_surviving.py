@@ -87,7 +87,7 @@ def test_a_run_is_refused_while_its_process_lives_and_taken_at_once_when_it_is_k
     async def main():
         agents = [FunctionAgent(answer, name="A")]
         async with STORE(path) as store, Orchestra(plugins=BARE, storage=store) as orchestra:
-            with pytest.raises(RunHeld, match=rf"^run 'r' is held by 'process {first.pid} on ") as caught:
+            with pytest.raises(RunHeld, match=rf"^run 'r' is held by process {first.pid} on ") as caught:
                 await orchestra.resume("r", agents=agents, accept_changes=True)
             assert caught.value.pid == first.pid
             killed(first)
@@ -115,7 +115,7 @@ def test_of_two_processes_that_go_on_with_one_run_one_does_and_the_other_is_told
     assert said.count("working\n") == 1, said
     winner, loser = both if said[0] == "working\n" else reversed(both)
     (refusal,) = [line for line in said if line != "working\n"]
-    assert re.match(rf"run 'r' is held by 'process {winner.pid} on ", refusal)
+    assert re.match(rf"run 'r' is held by process {winner.pid} on ", refusal)
     assert told(loser) == ""
     winner.stdin.write("by the winner\n")
     winner.stdin.flush()

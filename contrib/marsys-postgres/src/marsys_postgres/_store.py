@@ -213,8 +213,9 @@ class PostgresStore:
 
     def _held_error(self, run_id: str, held_as: str, since: float, host: str, pid: int) -> RunHeld:
         moment = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        by = f"{held_as!r}, " if held_as else ""
-        msg = f"run {run_id!r} is held by {by}process {pid} on {host}, since {moment}; end it there first"
+        where = f"process {pid} on {host}"
+        by = where if held_as in ("", where) else f"{held_as!r}, {where}"
+        msg = f"run {run_id!r} is held by {by}, since {moment}; end it there first"
         return RunHeld(msg, self.address, run_id=run_id, holder=held_as, host=host, pid=pid, since=since)
 
     # -- reading ---------------------------------------------------------------------------------------------
