@@ -61,7 +61,7 @@ def test_more_is_said_of_each_where_that_is_asked_for(call: Call, zoo: Site) -> 
     assert f"path: {zoo.path / 'marsys_good_good.py'}" in lines
     assert any(re.fullmatch(r"imported in: \d+\.\d ms", line) for line in lines)
     assert "model" in lines
-    assert "echo        good    Says it again" in lines
+    assert any(re.fullmatch(r"echo +good +Says it again", line) for line in lines)
     assert lines[-1] == "* is taken where nothing is named"
 
 
@@ -95,7 +95,10 @@ def test_json_has_everything(call: Call, zoo: Site) -> None:
 
 @pytest.mark.parametrize("hook", ["marsys_models", "models"])
 def test_a_hook_shows_who_implements_it(call: Call, zoo: Site, hook: str) -> None:
-    assert list(rows(call("plugins", "--hook", hook).out)) == ["models/loaded", "good/loaded"]
+    found = list(rows(call("plugins", "--hook", hook).out))
+    assert {"models/loaded", "openai/loaded"} < set(found)
+    assert found[-1] == "good/loaded"
+    assert "search/loaded" not in found
 
 
 def test_a_hook_that_nobody_implements_is_no_mistake(call: Call) -> None:
@@ -163,7 +166,7 @@ def test_the_table_is_shown_also_where_the_plugins_clash(call: Call, site: Site)
     assert rows(said.out)["two/loaded"] == ["loaded", "marsys-two 1.0", "marsys_models"]
     assert said.err.startswith("marsys: PluginError: plugins do not fit together:\n")
     trace = call("plugins", "trace").out
-    assert "  2. one: not known, as the plugins cannot be used as asked\n" in trace
+    assert re.search(r"^  \d+\. one: not known, as the plugins cannot be used as asked$", trace, re.MULTILINE)
 
 
 def test_check_opens_nothing(call: Call, site: Site) -> None:
@@ -190,9 +193,10 @@ def test_trace_says_who_was_asked_in_which_order(call: Call, site: Site) -> None
     )
     said = call("plugins", "trace")
     assert said.code == 0
-    assert (
-        "marsys_models\n  1. first: one\n  2. models: extractive, scripted\n  3. good: echo\n"
-    ) in said.out
+    asked = said.out.partition("marsys_models\n")[2].partition("\nmarsys_")[0].splitlines()
+    assert asked[0] == "  1. first: one"
+    assert any(re.fullmatch(r"  \d+\. models: extractive, scripted", line) for line in asked)
+    assert re.fullmatch(r"  \d+\. good: echo", asked[-1])
     assert said.out.endswith("marsys_classify_error\n  1. resilience: asked when the question comes up\n")
 
 
