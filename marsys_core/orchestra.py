@@ -352,7 +352,7 @@ class Orchestra:
             UnknownName: There is no such run.
             RunHeld: Somebody else has it.
             ChangedRun: What it is made of has changed.
-            LifecycleError: The orchestra is not open, or keeps no runs.
+            LifecycleError: The orchestra is not open, or keeps no runs; or the run is nested in another one, which is named.
         """
         from marsys_core.engine.resuming import resume
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import attrs
 import trio
@@ -23,6 +24,9 @@ from marsys_core.hosts.declared import checked_library
 from marsys_core.hosts.loops import loops
 from marsys_core.keeping.steps import with_steps
 from marsys_core.protocols.store import Entry, Recalled, RunInfo, StoreReport
+
+if TYPE_CHECKING:
+    from marsys_core.transfer import Run
 
 __all__ = ["BackendStore"]
 
@@ -306,17 +310,18 @@ class BackendStore:
             opened.let_go(session)
 
     async def remove(self, run_ids: Iterable[str]) -> None:
-        """Forget runs. Of one session all or none go; sessions go one after the other.
+        """Forget runs and those nested in them. Of one session all or none go; sessions go one after the other.
 
         A state without runs is written as an empty object: a backend has no way to remove it.
         """
+        from marsys_core.backend.families import whole_families
+
         wanted = (run_ids,) if isinstance(run_ids, str) else tuple(run_ids)
         opened, places = self._use(), dict[str, set[str]]()
-        for run_id in wanted:
-            await self._find(run_id)
-            places.setdefault(self._place(run_id), set()).add(run_id)
-        for run_id in wanted:
+        every = await whole_families(self._find, wanted)
+        for run_id in every:
             self._refuse_held(run_id)
+            places.setdefault(self._place(run_id), set()).add(run_id)
         for key, gone in places.items():
             session = await opened.hold(key)
             try:
@@ -367,23 +372,70 @@ class BackendStore:
         raise StoreError(msg, self._name)
 
     async def export(self, run_id: str, path: Path | str) -> None:
-        """Write a run, with all it refers to, into one file of JSON Lines."""
-        from marsys_core.transfer import Run, began_in, of_run, write_file
+        """Write a run and those nested in it, with all they refer to, into one file of JSON Lines."""
+        from marsys_core.backend.families import family
+        from marsys_core.transfer import write_file
 
         kept = await self._find(run_id)
+        inner = [each.info.run_id async for each in family(self._find, kept)][1:]
+        run = await self._exported(kept)
+
+        async def exported(run_id: str) -> Run:
+            return await self._exported(await self._find(run_id))
+
+        # One by one, so that only one of them is held in memory.
+        nested = (trio.from_thread.run(exported, each) for each in inner)
+        await trio.to_thread.run_sync(write_file, run, Path(path), nested)
+
+    async def _exported(self, kept: KeptRun) -> Run:
+        from marsys_core.transfer import Run, began_in, of_run
+
         entries, said = entries_of(kept), []
         if (began := began_in(entries)) is not None:
             before, now = await self.recall(began[0], version=began[1]), await self.recall(began[0])
-            said = of_run(run_id, before, now)
-        run = Run(info=self._shown(kept), blobs=kept.blobs(), entries=entries, said=said)
-        await trio.to_thread.run_sync(write_file, run, Path(path))
+            said = of_run(kept.info.run_id, before, now)
+        return Run(info=self._shown(kept), blobs=kept.blobs(), entries=entries, said=said)
 
     async def import_(self, path: Path | str) -> str:
-        """Take a run from a file that `export` wrote, and return its id."""
-        from marsys_core.transfer import read_file
+        """Take a run and those nested in it from a file that `export` wrote, and return its id.
 
+        Each has a state of its own; they are written one after the other, and the run itself last.
+        """
+        self._use()
+        await self._refuse_there(Path(path))
+        taken = list[str]()
+        try:
+            async with aclosing(_runs_of(Path(path))) as runs:
+                first = await anext(runs)
+                async for nested in runs:
+                    await self._take_in(nested)
+                    taken.append(nested.info.run_id)
+            await self._take_in(first)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._take_back(taken)
+            raise
+        return first.info.run_id
+
+    async def _refuse_there(self, path: Path) -> None:
+        """Raise where the file is not whole, or one of its runs is there already."""
+        async with aclosing(_runs_of(path)) as runs:
+            async for run in runs:
+                run_id, key = run.info.run_id, key_of(run.session_id, run.info.run_id)
+                there = [kept.info.run_id for kept in await self._use().load(key)]
+                if run_id in there or run_id in self._use().held:
+                    self._refuse(run_id)
+
+    async def _take_back(self, run_ids: Sequence[str]) -> None:
+        for run_id in run_ids[::-1]:
+            session = await self._use().hold(self._place(run_id))
+            try:
+                await self._without(session, {run_id}, self._use())
+            finally:
+                self._use().let_go(session)
+
+    async def _take_in(self, run: Run) -> None:
         opened = self._use()
-        run = await trio.to_thread.run_sync(read_file, Path(path))
         status = "running" if run.info.status == "interrupted" else run.info.status
         kept = KeptRun(
             info=attrs.evolve(run.info, status=status, holder=""), entries=list(map(entry_text, run.entries))
@@ -406,4 +458,12 @@ class BackendStore:
         finally:
             opened.let_go(session)
         await log.release()
-        return run.info.run_id
+
+
+async def _runs_of(path: Path) -> AsyncGenerator[Run, None]:
+    """Yield the runs of a file, each read when it is asked for."""
+    from marsys_core.transfer import read_file
+
+    with closing(read_file(path)) as runs:
+        while (run := await trio.to_thread.run_sync(next, runs, None)) is not None:
+            yield run

@@ -14,7 +14,7 @@ from marsys_core.engine.parting import own_teams
 from marsys_core.engine.rebuild import bring_to, given_to, parted, read_events, take_up
 from marsys_core.engine.recollection import recall_again
 from marsys_core.engine.recorded import records
-from marsys_core.errors import ConfigError, LifecycleError, TopologyError
+from marsys_core.errors import ConfigError, LifecycleError, TopologyError, UnknownName
 from marsys_core.options import RunOptions, going_on
 from marsys_core.protocols.store import STATUSES
 from marsys_core.topology import Topology
@@ -92,11 +92,33 @@ async def taken_up(
     """Return a run that is held here, and ready to go on from where its record ends.
 
     `check` is called when it is held, and may refuse to go on with it; then nothing has changed.
+
+    Raises:
+        LifecycleError: It is nested in another run, and goes on with that one only.
     """
     store = store_of(engine)
+    await _refuse_nested(store, run_id)
     run = await _assembled(orchestra, engine, store, run_id, topology, options, accept_changes)
     await take_up(run, store, check)
     return run
+
+
+async def _refuse_nested(store: Store, run_id: str) -> None:
+    """Refuse to go on with a run by itself that is part of another one, and name the outermost one."""
+    outer, seen = run_id, {run_id}
+    while (parent := (await store.info(outer)).parent) and parent not in seen:
+        outer = parent
+        seen.add(outer)
+        try:
+            await store.info(outer)
+        except UnknownName:
+            msg = (
+                f"run {run_id!r} is nested in run {outer!r}, which is not kept here, and goes on only with it"
+            )
+            raise LifecycleError(msg) from None
+    if outer != run_id:
+        msg = f"run {run_id!r} is nested in run {outer!r}, and goes on with it: resume {outer!r}"
+        raise LifecycleError(msg)
 
 
 async def fork(

@@ -351,16 +351,23 @@ class Store(Protocol):
         ...
 
     async def remove(self, run_ids: Iterable[str]) -> None:
-        """Forget runs, and the large values that no other run has put. What sessions remember of them stays.
+        """Forget runs, those nested in them, and the large values that no other run has put.
+
+        What sessions remember of them stays. A nested run goes with the outermost one; by itself it is removed only
+        where the store does not have what it is nested in.
 
         Raises:
             UnknownName: There is no such run; then nothing is removed.
+            StoreError: One is nested in a run that is to stay, which is named; then nothing is removed.
             RunHeld: Somebody has one of them; then nothing is removed.
         """
         ...
 
     async def expire(self, older_than_seconds: float) -> int:
         """Remove the runs that ended longer ago, and return how many: succeeded, failed or cancelled.
+
+        Nested runs go with their outermost one, whenever they ended, and are not counted. While somebody has one of
+        them, all stay.
 
         Sessions that nobody has added to for as long, and that no run is left of, are forgotten.
         """
@@ -373,20 +380,22 @@ class Store(Protocol):
     async def export(self, run_id: str, path: Path | str) -> None:
         """Write a run, with all it refers to, into one file of JSON Lines: also what its agents began with.
 
+        The runs that are nested in it, and those nested in them, follow in the same file.
+
         Raises:
             UnknownName: There is no such run.
-            StoreDamaged: It cannot be read in full; then no file is written.
+            StoreDamaged: One of them cannot be read in full; then no file is written.
         """
         ...
 
     async def import_(self, path: Path | str) -> str:
-        """Take a run from a file that `export` wrote, and return its id.
+        """Take a run, and those nested in it, from a file that `export` wrote, and return its id.
 
         What it added to its session is added here. A session that is not known here begins with what the run
         began with.
 
         Raises:
-            StoreError: The run is there already, or the file is not whole; then nothing is taken.
+            StoreError: One of the runs is there already, or the file is not whole; then nothing is taken.
         """
         ...
 

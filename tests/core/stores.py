@@ -203,7 +203,21 @@ class MemoryStore:
 
     async def remove(self, run_ids: Iterable[str]) -> None:
         await trio.lowlevel.checkpoint()
-        for run_id in run_ids:
+        gone = {run_id: self._of(run_id) for run_id in run_ids}
+        for run_id, kept in gone.items():
+            outer = kept.info
+            while outer.parent in self.kept:
+                outer = self.kept[outer.parent].info
+            if outer.run_id not in gone:
+                msg = f"run {run_id!r} is nested in run {outer.run_id!r}"
+                raise StoreError(msg)
+        while more := {
+            run_id: kept
+            for run_id, kept in self.kept.items()
+            if kept.info.parent in gone and run_id not in gone
+        }:
+            gone |= more
+        for run_id in gone:
             del self.kept[run_id]
 
     async def expire(self, older_than_seconds: float) -> int:

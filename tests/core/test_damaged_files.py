@@ -95,7 +95,7 @@ def test_simulated_damage_to_an_exported_run_gives_a_run_or_is_refused(tmp_path:
         text = "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
         path.write_bytes(text + json.dumps({"end": hashlib.sha256(text).hexdigest()}).encode() + b"\n")
         try:
-            run = read_file(path)
+            (run,) = read_file(path)
         except StoreError:
             refused += 1
         else:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from marsys_core.errors import StoreError
 from marsys_core.protocols.store import Entry, RunInfo, Said
-from marsys_core.transfer import Run, began_in, read_file, write_file
+from marsys_core.transfer import Run, began_in, read_file, teams_in, write_file
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 INTS = st.integers(-(2**63), 2**63 - 1)
@@ -53,7 +53,7 @@ def test_a_file_on_a_disk_that_may_not_be_written_is_a_store_error(monkeypatch: 
 @given(runs())
 def test_a_run_comes_back_from_its_file(tmp_path, run):
     write_file(run, tmp_path / "run.jsonl")
-    read = read_file(tmp_path / "run.jsonl")
+    (read,) = read_file(tmp_path / "run.jsonl")
 
     assert attrs.evolve(read, blobs=run.blobs) == run
     began_with: dict[str, list[int]] = {}
@@ -76,7 +76,59 @@ def test_a_file_of_which_a_byte_was_changed_is_refused(tmp_path, run, data):
     path.write_bytes(content)
 
     with pytest.raises(StoreError):
-        read_file(path)
+        list(read_file(path))
+
+
+def run_of(run_id, parent="", **fields):
+    return Run(info=RunInfo(run_id=run_id, parent=parent), blobs={}, entries=[], **fields)
+
+
+def test_nested_runs_come_after_the_run_one_by_one(tmp_path):
+    path, asked = tmp_path / "run.jsonl", []
+    data = b"large"
+    inner = attrs.evolve(run_of("a-1", "a"), blobs={hashlib.sha256(data).hexdigest(): data})
+
+    def nested():
+        for run in (inner, run_of("a-1-1", "a-1"), run_of("a-2", "a")):
+            asked.append(run.info.run_id)
+            yield run
+
+    write_file(run_of("a"), path, nested())
+    read = read_file(path)
+
+    assert asked == ["a-1", "a-1-1", "a-2"]
+    assert next(read) == run_of("a")
+    assert list(read) == [inner, run_of("a-1-1", "a-1"), run_of("a-2", "a")]
+    path.write_bytes(path.read_bytes().replace(b'"run_id":"a-2"', b'"run_id":"a-3"'))
+    with pytest.raises(StoreError, match="its last line is not the checksum of those before"):
+        list(read_file(path))
+
+
+def test_a_nested_run_without_the_one_that_it_is_part_of_is_refused(tmp_path):
+    path = tmp_path / "run.jsonl"
+    write_file(run_of("a"), path, [run_of("b-1", "b")])
+
+    with pytest.raises(StoreError, match="run 'b-1' is nested in 'b', which is not before it$"):
+        list(read_file(path))
+
+
+def test_where_a_nested_run_cannot_be_read_no_file_is_left(tmp_path):
+    def nested():
+        yield run_of("a-1", "a")
+        msg = "damaged"
+        raise StoreError(msg)
+
+    with pytest.raises(StoreError, match="^damaged$"):
+        write_file(run_of("a"), tmp_path / "run.jsonl", nested())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_names_the_runs_that_are_nested_in_it_once():
+    data = ['{"inner":"a-1"}', '{"inner":"a-1"}', "sealed", "[]", '{"inner":3}', "{}", '{"inner":"a-2"}']
+    entries = [Entry(seq, "0", seq, ("", 0), "TeamStarted", 0.0, text) for seq, text in enumerate(data)]
+
+    assert teams_in(entries) == ["a-1", "a-2"]
+    assert teams_in([attrs.evolve(each, kind="TeamFinished") for each in entries]) == []
 
 
 def test_a_file_that_cannot_be_written_is_not_there(tmp_path):

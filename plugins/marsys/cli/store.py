@@ -79,7 +79,7 @@ def forget(ctx: click.Context, session_id: str, place: Place) -> None:
 @storage_option
 @click.pass_context
 def export(ctx: click.Context, run_id: str, file: Path, place: Place) -> None:
-    """Write the run ID, with all it refers to, into FILE, as JSON Lines."""
+    """Write the run ID and those nested in it, with all they refer to, into FILE, as JSON Lines."""
 
     async def look(store: Store) -> str:
         info = await find(store, run_id)

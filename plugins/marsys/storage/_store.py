@@ -18,20 +18,19 @@ import trio
 from marsys.storage import _rows, _said
 from marsys.storage._check import checked
 from marsys.storage._database import Database, Fault, explained
+from marsys.storage._families import expired, family, whole_families
 from marsys.storage._lease import Holder, myself
 from marsys.storage._log import SQLiteLog
 from marsys.storage._reader import Reader, alive_tokens, key_of
 from marsys.storage._transactions import Transactions
-from marsys.storage._transfer import insert_run, write_run
+from marsys.storage._transfer import exported, insert_run, write_runs
 from marsys.storage._writer import Writer
 from marsys_core.errors import LifecycleError, RunHeld, StoreError
 from marsys_core.protocols.store import Entry, Recalled, RunInfo, RunLog, StoreReport
 from marsys_core.protocols.transactions import Done, Statement
-from marsys_core.transfer import Run, began_in, of_run, read_file, write_file
+from marsys_core.transfer import read_file, write_file
 
 __all__ = ["SQLiteStore"]
-
-_FINISHED = ("succeeded", "failed", "cancelled")
 
 # The one thing here that belongs to the process: which stores are open in it. A lease of this process that is
 # not of one of them is nobody's, and after a fork none of them may be used in the child.
@@ -350,11 +349,11 @@ class SQLiteStore:
         await self._open().call(lambda connection: _said.forget(connection, session_id))
 
     async def remove(self, run_ids: Iterable[str]) -> None:
-        """Forget runs, all of them or none."""
+        """Forget runs and those nested in them, all of them or none."""
         wanted = (run_ids,) if isinstance(run_ids, str) else tuple(run_ids)
 
         def remove(connection: sqlite3.Connection) -> None:
-            keys = [key_of(connection, run_id) for run_id in wanted]
+            keys = whole_families(connection, wanted)
             self._refuse_held(connection, keys, self.clock())
             _remove(connection, keys)
 
@@ -366,14 +365,15 @@ class SQLiteStore:
         def expire(connection: sqlite3.Connection) -> int:
             now = self.clock()
             alive = alive_tokens(connection, self._here, _open_tokens, now)
-            found = connection.execute(
-                "SELECT id, holder FROM runs WHERE status IN (?, ?, ?) AND updated < ?",
-                (*_FINISHED, now - older_than_seconds),
-            )
-            keys = [key for key, token in found.fetchall() if token not in alive]
-            _remove(connection, keys)
-            _said.forget_unused(connection, now - older_than_seconds)
-            return len(keys)
+            before = now - older_than_seconds
+            gone = [
+                keys
+                for keys in expired(connection, before)
+                if not any(_token_of(connection, key) in alive for key in keys)
+            ]
+            _remove(connection, [key for keys in gone for key in keys])
+            _said.forget_unused(connection, before)
+            return len(gone)
 
         removed: int = await self._open().call(expire)
         return removed
@@ -393,28 +393,25 @@ class SQLiteStore:
         await writer.alone(vacuum)
 
     async def export(self, run_id: str, path: Path | str) -> None:
-        """Write a run, with all it refers to, into one file of JSON Lines."""
+        """Write a run and those nested in it, with all they refer to, into one file of JSON Lines."""
         reader = self._reading()
 
         def export() -> None:
+            connection = reader.database.connection
             with reader.at_one_moment():
-                info, blobs, entries = reader.info(run_id), reader.blobs(run_id), reader.entries(run_id)
-                began = began_in(entries)
-                said = (
-                    of_run(run_id, reader.recall(began[0], version=began[1]), reader.recall(began[0]))
-                    if began
-                    else ()
-                )
-            write_file(Run(info=info, blobs=blobs, entries=entries, said=said), Path(path))
+                run = exported(reader, run_id)
+                inner = family(connection, key_of(connection, run_id))[1:]
+                nested = (exported(reader, reader.known(key).run_id) for key in inner)
+                write_file(run, Path(path), nested)
 
         await reader.ask(export)
 
     async def import_(self, path: Path | str) -> str:
-        """Take a run from a file that `export` wrote, and return its id."""
-        writer = self._open()
-        run = await trio.to_thread.run_sync(read_file, Path(path))
-        await writer.call(lambda connection: write_run(connection, run))
-        return run.info.run_id
+        """Take a run and those nested in it from a file that `export` wrote, and return its id."""
+        # Read while it is written: only one of the runs is held in memory.
+        call = self._open().call
+        run_id: str = await call(lambda connection: write_runs(connection, read_file(Path(path))))
+        return run_id
 
 
 def _sign(connection: sqlite3.Connection, here: Holder, now: float) -> None:
@@ -430,6 +427,12 @@ def _give_back(connection: sqlite3.Connection, token: str) -> None:
         connection.execute(
             "UPDATE runs SET holder = NULL, held_as = '', held_since = NULL WHERE holder = ?", (token,)
         )
+
+
+def _token_of(connection: sqlite3.Connection, key: int) -> str | None:
+    """Return who has a run."""
+    token: str | None = connection.execute("SELECT holder FROM runs WHERE id = ?", (key,)).fetchone()[0]
+    return token
 
 
 def _remove(connection: sqlite3.Connection, keys: Sequence[int]) -> None:

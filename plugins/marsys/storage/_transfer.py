@@ -1,23 +1,48 @@
-"""Writing a run that came as a file into the tables."""
+"""Runs between the tables and a file."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
 from marsys.storage import _rows, _said
+from marsys.storage._reader import Reader
 from marsys_core.errors import StoreError
 from marsys_core.protocols.store import RunInfo
-from marsys_core.transfer import Run
+from marsys_core.transfer import Run, began_in, of_run
 
-__all__ = ["insert_run", "write_run"]
+__all__ = ["exported", "insert_run", "write_runs"]
 
 
-def write_run(connection: sqlite3.Connection, run: Run) -> None:
-    """Write a run that nobody holds into the tables.
+def exported(reader: Reader, run_id: str) -> Run:
+    """Return all of one run, for a file.
 
     Raises:
-        StoreError: It is there already.
+        UnknownName: There is no such run.
+        StoreDamaged: It cannot be read in full.
     """
+    info, blobs, entries = reader.info(run_id), reader.blobs(run_id), reader.entries(run_id)
+    began = began_in(entries)
+    if began is None:
+        return Run(info=info, blobs=blobs, entries=entries)
+    said = of_run(run_id, reader.recall(began[0], version=began[1]), reader.recall(began[0]))
+    return Run(info=info, blobs=blobs, entries=entries, said=said)
+
+
+def write_runs(connection: sqlite3.Connection, runs: Iterable[Run]) -> str:
+    """Write runs that nobody holds into the tables, and return the id of the first; where it raises, undo it.
+
+    Raises:
+        StoreError: One is there already.
+    """
+    ids = []
+    for run in runs:
+        _write_run(connection, run)
+        ids.append(run.info.run_id)
+    return ids[0]
+
+
+def _write_run(connection: sqlite3.Connection, run: Run) -> None:
     key = insert_run(connection, run.info, run.info.created)
     for sha256, data in run.blobs.items():
         _rows.keep_blob(connection, key, sha256, data)

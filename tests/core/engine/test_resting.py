@@ -188,7 +188,7 @@ def test_a_nested_run_that_was_never_kept_asks_nothing():
 
     async def first(orchestra: Any) -> Any:
         result = await orchestra.execute("x", "A", agents=[outer])
-        await store.remove([result.questions[0].run_id])
+        del store.kept[result.questions[0].run_id]
         assert await orchestra.questions(result.run_id) == ()
         return await orchestra.resume(result.run_id, agents=[outer])
 

@@ -29,6 +29,29 @@ def begun(session_id: str, version: int) -> Entry:
     return Entry(0, "", 0, ("", -1), "RunStarted", 0.0, data)
 
 
+def nesting(seq: int, inner: str) -> Entry:
+    """Return the entry of a run in which another one that is nested in it begins."""
+    return Entry(seq, "0", seq, ("0", seq - 1), "TeamStarted", seq / 8, json.dumps({"inner": inner}))
+
+
+async def nested(store: Store, status: str = "waiting") -> dict[str, Any]:
+    """Make runs that are nested in each other, and return what the store has of them."""
+    runs = {"r": ("", ["r-1", "r-2", "r-3"]), "r-1": ("r", ["r-1-1"]), "r-1-1": ("r-1", []), "r-2": ("r", [])}
+    for run_id, (parent, inner) in runs.items():
+        info = RunInfo(run_id=run_id, parent=parent, session_id="" if parent else "s", status=status)
+        log = await store.create(info)
+        for seq, name in enumerate(inner):
+            log.append(nesting(seq, name))
+        log.append(entry(len(inner), f"in {run_id}"))
+        log.put(*hashed(run_id.encode()))
+        await log.release()
+    return {run_id: await known(store, run_id) for run_id in runs}
+
+
+async def known(store: Store, run_id: str) -> Any:
+    return await store.info(run_id), list(await store.entries(run_id)), await store.blobs(run_id)
+
+
 class Clock:
     """Seconds since 1970 that pass when told to."""
 
@@ -377,6 +400,109 @@ class StoreContract:
                 await taken.commit()
             with pytest.raises(UnknownName):
                 await store.export("x", file)
+
+        self.run(tmp_path, main, clock)
+
+    def test_a_run_takes_those_that_are_nested_in_it_along(self, tmp_path):
+        (tmp_path / "other").mkdir()
+        file, alone = tmp_path / "run.jsonl", tmp_path / "alone.jsonl"
+
+        async def main(store):
+            made = await nested(store)
+            await (await store.create(RunInfo(run_id="x", parent="elsewhere"))).release()
+            await store.export("r", file)
+            await store.export("r-1", alone)
+            async with self.opened(tmp_path / "other", Clock()) as other:
+                assert await other.import_(file) == "r"
+                assert {run_id: await known(other, run_id) for run_id in made} == made
+                with pytest.raises(UnknownName):
+                    await other.info("x")
+                await other.remove(["r"])
+                assert await other.import_(alone) == "r-1"
+                assert await known(other, "r-1-1") == made["r-1-1"]
+                with pytest.raises(UnknownName):
+                    await other.info("r-2")
+
+        self.run(tmp_path, main)
+
+    @pytest.mark.parametrize("there", ["r", "r-1-1", "r-2"])
+    def test_where_one_of_the_runs_of_a_file_is_there_none_is_taken(self, tmp_path, there):
+        (tmp_path / "other").mkdir()
+        file = tmp_path / "run.jsonl"
+
+        async def main(store):
+            made = await nested(store)
+            await store.export("r", file)
+            async with self.opened(tmp_path / "other", Clock()) as other:
+                session_id = "s" if there == "r" else ""
+                log = await other.create(RunInfo(run_id=there, session_id=session_id))
+                await log.release()
+                for held in (False, True):
+                    log = await other.take(there) if held else log
+                    with pytest.raises(StoreError, match=f"^there is a run '{there}' already"):
+                        await other.import_(file)
+                    for run_id in made.keys() - {there}:
+                        with pytest.raises(UnknownName):
+                            await other.info(run_id)
+                    assert not await other.entries(there)
+                await log.release()
+                await other.remove([there])
+                assert await other.import_(file) == "r"
+                assert {run_id: await known(other, run_id) for run_id in made} == made
+
+        self.run(tmp_path, main)
+
+    def test_a_nested_run_is_removed_with_the_run_that_it_is_part_of_and_not_before(self, tmp_path):
+        async def main(store):
+            made = await nested(store, "succeeded")
+            for gone in (["r-2"], ["r-1-1"], ["r-1", "r-1-1"]):
+                with pytest.raises(
+                    StoreError,
+                    match=rf"^run '{gone[0]}' is nested in run 'r', and is removed with it: remove 'r'$",
+                ):
+                    await store.remove(gone)
+            held = await store.take("r-1-1")
+            with pytest.raises(RunHeld, match="^run 'r-1-1' is held"):
+                await store.remove(["r"])
+            await held.release()
+            assert {run_id: await known(store, run_id) for run_id in made} == made
+            await store.remove(["r-2", "r"])
+            for run_id in made:
+                with pytest.raises(UnknownName):
+                    await store.info(run_id)
+            await (await store.create(RunInfo(run_id="left", parent="r"))).release()
+            await store.remove(["left"])
+            with pytest.raises(UnknownName):
+                await store.info("left")
+
+        self.run(tmp_path, main)
+
+    def test_nested_runs_expire_with_the_run_that_they_are_part_of(self, tmp_path):
+        clock = Clock()
+
+        async def main(store):
+            made = await nested(store, "succeeded")
+            log = await store.take("r")
+            log.update(status="waiting")
+            await log.release()
+            await (await store.create(RunInfo(run_id="left", parent="gone", status="failed"))).release()
+            clock.now += 100
+            assert await store.expire(50) == 1
+            assert {info.run_id for info in await store.runs()} == made.keys()
+            for run_id, status in (("r", "succeeded"), ("r-1", "waiting")):
+                log = await store.take(run_id)
+                log.update(status=status)
+                await log.release()
+            assert await store.expire(50) == 0
+            clock.now += 100
+            log = await store.take("r-2")
+            assert await store.expire(50) == 0
+            await log.release()
+            assert await store.expire(50) == 1
+            assert await store.runs() == []
+            report = await store.check()
+            assert report.ok
+            assert report.blobs == 0
 
         self.run(tmp_path, main, clock)
 

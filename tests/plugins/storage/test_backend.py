@@ -51,6 +51,7 @@ class TestContract(StoreContract):
     test_a_running_run_without_a_holder_is_interrupted = None
     test_runs_are_listed_newest_first_in_pages = None
     test_runs_that_ended_long_ago_expire = None
+    test_nested_runs_expire_with_the_run_that_they_are_part_of = None
     test_a_session_outlives_its_runs_until_it_was_not_used_for_as_long = None
     test_what_two_openings_add_at_once_is_all_there = None
     test_a_file_that_is_not_whole_is_refused = None

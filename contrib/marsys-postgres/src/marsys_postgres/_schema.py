@@ -34,6 +34,7 @@ CREATE TABLE runs (
 );
 CREATE INDEX runs_of_a_session ON runs (session_id, id) WHERE session_id <> '';
 CREATE INDEX held_runs ON runs (holder) WHERE holder IS NOT NULL;
+CREATE INDEX nested_runs ON runs (parent) WHERE parent <> '';
 
 CREATE TABLE entries (
   run bigint NOT NULL,

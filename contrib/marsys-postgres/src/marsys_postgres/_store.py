@@ -22,26 +22,24 @@ from marsys_core.transfer import Run, began_in, of_run, read_file, write_file
 from marsys_postgres import _said
 from marsys_postgres._changes import Changes, listening
 from marsys_postgres._check import checked
+from marsys_postgres._families import expired, family, whole_families
 from marsys_postgres._lease import Lease
 from marsys_postgres._log import PostgresLog
 from marsys_postgres._reader import Reader
 from marsys_postgres._server import Server
-from marsys_postgres._tables import insert_run, notify, remove_runs, unknown, write_run
+from marsys_postgres._tables import insert_run, notify, remove_runs, unknown, write_runs
 from marsys_postgres._waiter import Held
 from marsys_postgres._writer import Writer
 
 __all__ = ["PostgresStore"]
 
-_FINISHED = ["succeeded", "failed", "cancelled"]
 _HOLD = "UPDATE runs SET holder = %s, held_as = %s, held_since = %s WHERE id = %s"
 _GIVE_BACK = "UPDATE runs SET holder = NULL, held_as = '', held_since = 0 WHERE holder = %s"
 _LOCK_RUNS = "SELECT run_id, id FROM runs WHERE run_id = ANY(%s) ORDER BY id FOR UPDATE"
 _WHO_HAS = """
 SELECT r.run_id, r.held_as, r.held_since, a.host, a.pid FROM runs r JOIN alive_holders a ON a.id = r.holder
 WHERE r.id = ANY(%s) ORDER BY r.id LIMIT 1"""
-_EXPIRED = """
-SELECT r.id FROM runs r LEFT JOIN alive_holders a ON a.id = r.holder
-WHERE r.status = ANY(%s) AND r.updated < %s AND a.id IS NULL ORDER BY r.id FOR UPDATE OF r"""
+_HELD = "SELECT r.id FROM runs r JOIN alive_holders a ON a.id = r.holder WHERE r.id = ANY(%s)"
 
 # After a fork the connections are the parent's; none of these may be used in the child.
 _open_stores: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
@@ -286,11 +284,11 @@ class PostgresStore:
         await self._open().call(lambda connection: _said.forget(connection, session_id))
 
     async def remove(self, run_ids: Iterable[str]) -> None:
-        """Forget runs, all of them or none."""
+        """Forget runs and those nested in them, all of them or none."""
         wanted = (run_ids,) if isinstance(run_ids, str) else tuple(run_ids)
 
         def remove(connection: psycopg.Connection) -> None:
-            remove_runs(connection, self._locked(connection, wanted))
+            remove_runs(connection, self._locked(connection, whole_families(connection, wanted)))
 
         await self._open().call(remove)
 
@@ -299,10 +297,19 @@ class PostgresStore:
 
         def expire(connection: psycopg.Connection) -> int:
             before = self.clock() - older_than_seconds
-            keys = [key for (key,) in connection.execute(_EXPIRED, (_FINISHED, before)).fetchall()]
-            remove_runs(connection, keys)
+            families = {run_id: family(connection, run_id) for run_id in expired(connection, before)}
+            every = [run_id for ids in families.values() for run_id in ids]
+            keys: dict[str, int] = dict(connection.execute(_LOCK_RUNS, (every,)).fetchall())
+            held = {key for (key,) in connection.execute(_HELD, (list(keys.values()),)).fetchall()}
+            still = set(expired(connection, before))  # now that nobody else writes to them
+            gone = [
+                [keys[each] for each in ids if each in keys]
+                for run_id, ids in families.items()
+                if run_id in still and not any(keys.get(each) in held for each in ids)
+            ]
+            remove_runs(connection, [key for ids in gone for key in ids])
             _said.forget_unused(connection, before)
-            return len(keys)
+            return len(gone)
 
         removed: int = await self._open().call(expire)
         return removed
@@ -323,10 +330,10 @@ class PostgresStore:
         await trio.to_thread.run_sync(vacuum)
 
     async def export(self, run_id: str, path: Path | str) -> None:
-        """Write a run, with all it refers to, into one file of JSON Lines."""
+        """Write a run and those nested in it, with all they refer to, into one file of JSON Lines."""
         reader = self._reading()
 
-        def whole(connection: psycopg.Connection) -> Run:
+        def whole(connection: psycopg.Connection, run_id: str) -> Run:
             of: tuple[Any, ...] = (connection, run_id)
             info, blobs, entries = reader.info(*of), reader.blobs(*of), reader.entries(*of)
             said: Sequence[Said] = ()
@@ -336,12 +343,16 @@ class PostgresStore:
                 said = of_run(run_id, before, reader.recall(connection, session_id))
             return Run(info=info, blobs=blobs, entries=entries, said=said)
 
-        run = await reader.ask(whole)
-        await trio.to_thread.run_sync(write_file, run, Path(path))
+        def export(connection: psycopg.Connection) -> None:
+            run = whole(connection, run_id)
+            nested = (whole(connection, inner) for inner in family(connection, run_id)[1:])
+            write_file(run, Path(path), nested)
+
+        await reader.ask(export)
 
     async def import_(self, path: Path | str) -> str:
-        """Take a run from a file that `export` wrote, and return its id."""
-        writer = self._open()
-        run = await trio.to_thread.run_sync(read_file, Path(path))
-        await writer.call(lambda connection: write_run(connection, run))
-        return run.info.run_id
+        """Take a run and those nested in it from a file that `export` wrote, and return its id."""
+        # Read while it is written: only one of the runs is held in memory.
+        call = self._open().call
+        run_id: str = await call(lambda connection: write_runs(connection, read_file(Path(path))))
+        return run_id

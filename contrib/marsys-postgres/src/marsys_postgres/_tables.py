@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import psycopg
 
@@ -11,7 +11,7 @@ from marsys_core.protocols.store import RunInfo
 from marsys_core.transfer import Run
 from marsys_postgres import _rows, _said
 
-__all__ = ["CHANNEL", "insert_run", "keep_blobs", "notify", "remove_runs", "unknown", "write_run"]
+__all__ = ["CHANNEL", "insert_run", "keep_blobs", "notify", "remove_runs", "unknown", "write_runs"]
 
 CHANNEL = "SELECT 'marsys_' || 'runs'::regclass::oid"
 """What a notification goes to; every schema has one of its own."""
@@ -81,12 +81,20 @@ def keep_blobs(connection: psycopg.Connection, wanted: Collection[tuple[int, str
         )
 
 
-def write_run(connection: psycopg.Connection, run: Run) -> None:
-    """Write a run that nobody holds.
+def write_runs(connection: psycopg.Connection, runs: Iterable[Run]) -> str:
+    """Write runs that nobody holds, and return the id of the first.
 
     Raises:
-        StoreError: It is there already.
+        StoreError: One is there already.
     """
+    ids = []
+    for run in runs:
+        _write_run(connection, run)
+        ids.append(run.info.run_id)
+    return ids[0]
+
+
+def _write_run(connection: psycopg.Connection, run: Run) -> None:
     key, salt = insert_run(connection, run.info, run.info.created), _rows.salt_of(run.info.run_id)
     keep_blobs(connection, [(key, sha256, data) for sha256, data in run.blobs.items()])
     with connection.cursor() as cursor:
