@@ -128,11 +128,14 @@ class RunResumed(Event):
     """A run goes on from its record, at `wall_time`: what was recorded from place `at` up to here is void.
 
     That is what came of the first thing that went wrong in a run that had failed, and nothing in any other. What
-    void steps came to still answers steps that are taken again with the same input.
+    void steps came to still answers steps that are taken again with the same input. In a fork, `source` is the run
+    that it parts from here: all that is before is a copy of that run's record, where what the fork does not share is
+    void; and what it is given in place of that.
     """
 
     at: int
     wall_time: float = 0.0
+    source: str = ""
 
 
 @attrs.define(eq=False)

@@ -149,7 +149,8 @@ async def carry_out(run: RunShell) -> None:
         await run.execute()
     finally:
         if run.void is not None:  # what it is answered from the record was paid for once
-            run.usage = usage_of((*run.void, *run.journal.events))
+            borrowed = () if run.borrowed is None else run.borrowed.by(run.journal.events)
+            run.usage = usage_of((*run.void, *borrowed, *run.journal.events))
         await run.durable.close(run)
 
 

@@ -16,6 +16,7 @@ from marsys_core.engine.durable import carry_out
 from marsys_core.engine.opening import Request, assemble
 from marsys_core.engine.parting import copy_nested
 from marsys_core.engine.rebuild import take_up
+from marsys_core.engine.replay import is_own
 from marsys_core.engine.report import raised, report
 from marsys_core.engine.run import RunShell
 from marsys_core.engine.slots import Leave, Slots
@@ -236,8 +237,7 @@ def _begin(step: Step, team: Team, task: Any, call_id: str) -> _Call:
 def _again(step: Step, team: Team, known: RecordedTeam, task: Any, call_id: str) -> _Call:
     """Return the call of a nested run that had begun, and had not ended or had failed: it goes on."""
     branch, at, failed = step.branch, known.started.n, known.failed
-    own = f"{step.run_id}-{known.started.branch}-{known.started.n}"
-    if not f"{known.started.inner}-".startswith(f"{own}-"):
+    if not is_own(known.started):
         return _begin(step, team, task, call_id)  # it is of the run that this one was forked from
     if failed is not None:  # its place is taken, or is of what does not hold any more
         at = branch.n

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from marsys_core import events as e
+from marsys_core.engine.borrowed import Borrowed, copied_by, taken_up_from
 from marsys_core.engine.durable import StoredJournal, adopt_log, holder
 from marsys_core.engine.recall import recall
 from marsys_core.engine.recollection import recall_again
-from marsys_core.engine.recorded import Recorded, records
+from marsys_core.engine.recorded import Recorded, given_to, parted, records
 from marsys_core.engine.spending import usage_of
-from marsys_core.errors import UnknownName
+from marsys_core.errors import LifecycleError, UnknownName
 from marsys_core.format import Texts, check_format, decode, referred
 from marsys_core.journal import unpack
-from marsys_core.orchestrator import RunState
 from marsys_core.values import Converter
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.run import RunShell
     from marsys_core.protocols.store import Entry, Store
 
-__all__ = ["bring_to", "given_to", "parted", "read_events", "read_part", "rebuild", "take_up"]
+__all__ = ["given_to", "parted", "read_events", "read_part", "rebuild", "refuse_unparted", "take_up"]
 
 _WRONG = (e.StepFailed, e.LimitReached, e.GuardRefusedInput, e.RunStopped)
 
@@ -66,21 +66,36 @@ async def read_part(store: Store, converter: Converter, run_id: str, start: int,
     return read_events(entries, converter, run_id, texts)
 
 
-def rebuild(run: RunShell, events: Sequence[e.Event], blobs: Mapping[str, bytes]) -> None:
-    """Bring `run`, which has not begun, to where `events` end; one that had failed, to before it did."""
+def rebuild(
+    run: RunShell, events: Sequence[e.Event], blobs: Mapping[str, bytes], copied: int | None = None
+) -> None:
+    """Bring `run`, which has not begun, to where `events` end; one that had failed, to before it did.
+
+    Args:
+        run: The run.
+        events: Its record.
+        blobs: Its large values.
+        copied: How many of the events a fork has from another run, where they do not tell yet.
+    """
+    copied = copied_by(events) if copied is None else copied
     kept, void = parted(events)
     cut = _failed_at(kept)
     if cut is not None:
         kept, void = kept[:cut], [*kept[cut:], *void]
     given = given_to(events) if void else {}
     at = None if cut is None else kept[-1].seq + 1
-    recorded = records(run.journal, events, at, given)
-    bring_to(run, kept, recorded, blobs)
+    others = {event.seq for event in parted(events[:copied])[1]}
+    recorded = records(run.journal, events, at, given, others)
+    _bring_to(run, kept, recorded, blobs)
     run.before, run.skipped = events[-1].time, events[-1].seq + 1 - len(kept)
     # What says that a run goes on is not folded, and keeps its id.
     resumed = [event.n + 1 for event in events if type(event) is e.RunResumed]
     run.orchestrator.state.run_n = max([run.orchestrator.state.run_n, *resumed])
     run.voids, run.void = at, void
+    if copied:
+        taken_over = taken_up_from(events, others)
+        run.void = [event for event in void if event.seq not in others or event.seq in taken_over]
+        run.borrowed = Borrowed(events, others, len(kept))
     run.lives = _lives(events)
     if run.opening is not None:
         run.opening.ended = run.orchestrator.state.finished
@@ -95,7 +110,7 @@ def _lives(events: Sequence[e.Event]) -> list[tuple[float, float]]:
     ]
 
 
-def bring_to(
+def _bring_to(
     run: RunShell,
     kept: Sequence[e.Event],
     recorded: dict[tuple[str, int], Recorded],
@@ -124,19 +139,15 @@ def bring_to(
     run.taken_up = True
 
 
-def parted(events: Sequence[e.Event]) -> tuple[list[e.Event], list[e.Event]]:
-    """Return the events that hold, and those that were made void by going on from before them, with what did so."""
-    kept: list[e.Event] = []
-    void: list[e.Event] = []
-    for event in events:
-        if type(event) is e.RunResumed:
-            if kept and kept[-1].seq >= event.at:
-                void.append(event)
-            while kept and kept[-1].seq >= event.at:
-                void.append(kept.pop())
-        else:
-            kept.append(event)
-    return kept, sorted(void, key=lambda event: event.seq)
+def refuse_unparted(run_id: str, source: str, events: Sequence[e.Event]) -> None:
+    """See that a fork has the whole record of the run that it was forked from, and what it was given in place of it.
+
+    Raises:
+        LifecycleError: It was cut off before.
+    """
+    if source and not any(type(event) is e.RunResumed and event.source == source for event in events):
+        msg = f"run {run_id!r} was cut off before it had parted from run {source!r}; fork that one again"
+        raise LifecycleError(msg)
 
 
 def _failed_at(events: Sequence[e.Event]) -> int | None:
@@ -147,23 +158,6 @@ def _failed_at(events: Sequence[e.Event]) -> int | None:
     return next((index for index, event in enumerate(events) if isinstance(event, _WRONG)), None)
 
 
-def given_to(events: Sequence[e.Event]) -> dict[int, Any]:
-    """Return what each step was given, by the `seq` of its beginning."""
-    state, found = RunState(), {}
-    for event in events:
-        if type(event) is e.RunResumed:
-            if event.at >= event.seq:
-                continue
-            state = RunState()
-            for kept in parted([each for each in events if each.seq <= event.seq])[0]:
-                state.apply(kept)
-            continue
-        if type(event) is e.StepStarted:
-            found[event.seq] = state.branches[event.branch].value
-        state.apply(event)
-    return found
-
-
 def _remember(run: RunShell, event: e.Event) -> None:
     """Keep what the engine knows besides the orchestrator: conversations, and warnings."""
     if type(event) is e.Warned:
@@ -172,13 +166,20 @@ def _remember(run: RunShell, event: e.Event) -> None:
         recall(run, run.orchestrator.state.branches[event.branch], event)
 
 
-async def take_up(run: RunShell, store: Store, check: Callable[[], Awaitable[None]] | None = None) -> bool:
+async def take_up(
+    run: RunShell, store: Store, check: Callable[[], Awaitable[None]] | None = None, source: str = ""
+) -> bool:
     """Take up a run in `store` where it was left, if it is there, and say whether it is.
 
-    `check` is called when it is held, and may refuse.
+    Args:
+        run: The run, put together.
+        store: Where it is.
+        check: Called when it is held; may refuse.
+        source: The run that it was forked from.
 
     Raises:
         RunHeld: Somebody else has it.
+        LifecycleError: It is a fork that was cut off before it had begun.
     """
     left = run.engine.unreleased.get(run.run_id)
     if left is not None:  # the store could not keep it when it ended here
@@ -193,6 +194,7 @@ async def take_up(run: RunShell, store: Store, check: Callable[[], Awaitable[Non
             await check()
         entries = await store.entries(run.run_id)
         events = read_events(entries, run.engine.converter, run.run_id)
+        refuse_unparted(run.run_id, source, events)
         if events:
             blobs = await store.blobs(run.run_id)
             await recall_again(run, events, blobs)

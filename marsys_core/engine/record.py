@@ -23,6 +23,7 @@ from marsys_core.protocols.guard import GuardSubject
 from marsys_core.values import REF_BYTES
 
 if TYPE_CHECKING:
+    from marsys_core.engine.borrowed import Borrowed
     from marsys_core.engine.durable import Durable
     from marsys_core.engine.engine import Engine
     from marsys_core.engine.resting import Rest
@@ -63,6 +64,7 @@ class Recorder:
     skipped: int = 0
     durable: Durable | None = None
     void: Sequence[e.Event] | None = None
+    borrowed: Borrowed | None = None
     rest: Rest | None = None
     lives: list[tuple[float, float]] = attrs.field(factory=list)
     _here: tuple[float, float] | None = None

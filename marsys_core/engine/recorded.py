@@ -6,7 +6,7 @@ step did in any of these lives is done: it is looked for in all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -15,9 +15,9 @@ from marsys_core import events as e
 from marsys_core.engine.replay import CALLS, Replay
 from marsys_core.engine.spending import usage_of
 from marsys_core.journal import Journal
-from marsys_core.orchestrator import Branch
+from marsys_core.orchestrator import Branch, RunState
 
-__all__ = ["Recorded", "Taken", "records"]
+__all__ = ["Recorded", "Taken", "given_to", "parted", "records", "steps_taken"]
 
 _ENDS = (e.StepFinished, e.StepFailed, e.BranchSettled)
 _ANEW = (e.StepRetried, e.StepSteered)
@@ -64,8 +64,8 @@ class Recorded:
         journal: Where large values are.
         takes: The step in each life, in order.
         given: What steps were given, by the `seq` of their beginnings.
-        binding: Whether it did that in this run. What another one did, which this one was forked from, is no
-            part of it where the step is given something else now.
+        others: The `seq` of what another run did that this one was forked from: no part of it where the step is given
+            something else now.
         since: The `seq` from which on calls that failed count: not where what they led to is to be tried once more.
         heard: What a person answered while the run rested.
     """
@@ -73,7 +73,7 @@ class Recorded:
     journal: Journal
     takes: Sequence[Taken]
     given: Mapping[int, Any]
-    binding: bool
+    others: Collection[int]
     since: float
     heard: list[e.UserAnswered] = attrs.field(factory=list)
 
@@ -91,10 +91,11 @@ class Recorded:
     def answering(self, branch: Branch) -> Replay | None:
         """Return what answers the step that `branch` takes again with what it is given now; None where nothing does."""
         same = [taken for taken in self.takes if self._is_for(taken, branch)]
-        if not same and not self.binding:
+        binding = [taken for taken in self.takes if taken in same or taken.started.seq not in self.others]
+        if not binding:
             return None
         replay = Replay(self.journal)
-        for taken in self.takes if self.binding else same:
+        for taken in binding:
             # It asks other questions where it is given something else, and what a model replied answers none of them.
             replay.add(taken.calls, self.since, models=taken in same)
         for answered in self.heard:
@@ -120,8 +121,7 @@ def records(
     events: Sequence[e.Event],
     at: int | None = None,
     given: Mapping[int, Any] = _NONE,
-    *,
-    binding: bool = True,
+    others: Collection[int] = (),
 ) -> dict[tuple[str, int], Recorded]:
     """Return, by branch and number of the step, what is recorded of steps that will be taken again.
 
@@ -130,18 +130,26 @@ def records(
         events: The whole record, in order.
         at: The `seq` from which on it holds no more from now on, if there is one.
         given: What steps were given, by the `seq` of their beginnings.
-        binding: Whether what does not hold has happened in this run.
+        others: The `seq` of what has happened in the run that this one was forked from, and not in this one.
     """
     again = [event.seq for event in events if type(event) is e.RunResumed and event.at < event.seq]
     since = float("inf") if at is not None else max(again, default=-1)
     return {
-        step: Recorded(journal=journal, takes=takes, given=given, binding=binding, since=since)
-        for step, takes in _steps(events, at)
+        step: Recorded(journal=journal, takes=takes, given=given, others=others, since=since)
+        for step, takes in steps_taken(events, at)
         if all(taken.void or taken.ended is None for taken in takes)
     }
 
 
-def _steps(events: Sequence[e.Event], at: int | None) -> Iterator[tuple[tuple[str, int], list[Taken]]]:
+def steps_taken(
+    events: Sequence[e.Event], at: int | None = None
+) -> Iterator[tuple[tuple[str, int], list[Taken]]]:
+    """Yield each step, by its branch and number, as often as it was taken.
+
+    Args:
+        events: The whole record, in order.
+        at: The `seq` from which on it holds no more from now on, if there is one.
+    """
     steps: dict[tuple[str, int], list[Taken]] = {}
     under_way: dict[str, Taken] = {}
     for event in events:
@@ -169,4 +177,36 @@ def _left_open(steps: Mapping[tuple[str, int], list[Taken]], at: int) -> dict[st
                 taken.ended = None
             if not taken.void and taken.ended is None:
                 found[branch] = taken
+    return found
+
+
+def parted(events: Sequence[e.Event]) -> tuple[list[e.Event], list[e.Event]]:
+    """Return the events that hold, and those that were made void by going on from before them, with what did so."""
+    kept: list[e.Event] = []
+    void: list[e.Event] = []
+    for event in events:
+        if type(event) is e.RunResumed:
+            if kept and kept[-1].seq >= event.at:
+                void.append(event)
+            while kept and kept[-1].seq >= event.at:
+                void.append(kept.pop())
+        else:
+            kept.append(event)
+    return kept, sorted(void, key=lambda event: event.seq)
+
+
+def given_to(events: Sequence[e.Event]) -> dict[int, Any]:
+    """Return what each step was given, by the `seq` of its beginning."""
+    state, found = RunState(), {}
+    for event in events:
+        if type(event) is e.RunResumed:
+            if event.at >= event.seq:
+                continue
+            state = RunState()
+            for kept in parted([each for each in events if each.seq <= event.seq])[0]:
+                state.apply(kept)
+            continue
+        if type(event) is e.StepStarted:
+            found[event.seq] = state.branches[event.branch].value
+        state.apply(event)
     return found

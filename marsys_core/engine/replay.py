@@ -29,6 +29,7 @@ __all__ = [
     "Replay",
     "answered",
     "asked",
+    "is_own",
     "key_of",
 ]
 
@@ -154,6 +155,8 @@ class Replay:
             elif type(event) is e.TeamStarted:
                 ended = ends[True, event.call_id]
                 key = event.team, key_of(self.journal, event.task)
+                if is_own(event):
+                    self._drop_copied(key)
                 self._teams[key].append(RecordedTeam(event, ended.popleft() if ended else None))
         begun = {event.n + 1 for event in events if type(event) is e.ToolStarted}
         allowed = {event.n for event in events if type(event) is e.UserAsked and event.kind == "approval"}
@@ -210,6 +213,14 @@ class Replay:
                 if call.ended is None and begun == (end.tool, end.call_id):
                     calls[index] = attrs.evolve(call, ended=end)
                     return
+
+    def _drop_copied(self, key: tuple[str, str]) -> None:
+        """Forget the next team of the run that this one was forked from: one of its own has gone on in place of it."""
+        waiting = self._teams[key]
+        for index, run in enumerate(waiting):
+            if run.ended is None and not is_own(run.started):
+                del waiting[index]
+                return
 
     def _settle_team(self, end: e.TeamFinished | e.TeamFailed) -> None:
         for runs in self._teams.values():
@@ -349,6 +360,12 @@ class Replay:
                 f"{', '.join(made):.1000}; what they did is done. Steps make the same calls when they are given the same"
             )
             raise NondeterminismError(msg)
+
+
+def is_own(started: e.TeamStarted) -> bool:
+    """Whether a nested run is one of the run that has recorded it, and not of the one that this was forked from."""
+    own = f"{started.run_id}-{started.branch}-{started.n}"
+    return f"{started.inner}-".startswith(f"{own}-")
 
 
 def _failed_before(end: e.Event | None, since: float) -> bool:

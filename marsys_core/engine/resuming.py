@@ -6,14 +6,15 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import trio
+
 from marsys_core import events as e
 from marsys_core.engine.durable import begin_log, carry_out
 from marsys_core.engine.fingerprint import made_of, refuse_changes
 from marsys_core.engine.opening import Request, assemble, concluded
 from marsys_core.engine.parting import own_teams
-from marsys_core.engine.rebuild import bring_to, given_to, parted, read_events, take_up
+from marsys_core.engine.rebuild import parted, read_events, rebuild, refuse_unparted, take_up
 from marsys_core.engine.recollection import recall_again
-from marsys_core.engine.recorded import records
 from marsys_core.errors import ConfigError, LifecycleError, TopologyError, UnknownName
 from marsys_core.options import RunOptions, going_on
 from marsys_core.protocols.store import STATUSES
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from marsys_core.engine.engine import Engine
     from marsys_core.engine.run import RunShell
     from marsys_core.orchestra import Orchestra
-    from marsys_core.protocols.store import Store
+    from marsys_core.protocols.store import RunInfo, Store
     from marsys_core.results import RunResult
 
 __all__ = ["fork", "place_of_step", "resume", "store_of", "taken_up", "unfinished"]
@@ -98,8 +99,9 @@ async def taken_up(
     """
     store = store_of(engine)
     await _refuse_nested(store, run_id)
-    run = await _assembled(orchestra, engine, store, run_id, topology, options, accept_changes)
-    await take_up(run, store, check)
+    info = await store.info(run_id)
+    run = await _assembled(orchestra, engine, info, topology, options, accept_changes)
+    await take_up(run, store, check, _source_of(info))
     return run
 
 
@@ -137,24 +139,24 @@ async def fork(
     """
     store, edit, topology = store_of(engine), changes.pop("edit", _KEEP), changes.pop("topology", None)
     options = going_on(cast("RunOptions", changes))
-    run = await _assembled(orchestra, engine, store, run_id, topology, options, accept_changes, new_id)
+    info = await store.info(run_id)
+    run = await _assembled(orchestra, engine, info, topology, options, accept_changes, new_id)
     events = read_events(await store.entries(run_id), engine.converter, new_id)
+    refuse_unparted(run_id, _source_of(info), events)
     kept, _ = parted(events)
     index = place_of_step(kept, at, run_id)
-    given, step = given_to(events), kept[index]
-    past, journal = kept[:index], run.journal
+    past, step = kept[:index], kept[index]
     await own_teams(store, engine.converter, past, events, (run_id, new_id))
-    recorded = records(journal, events, step.seq, given, binding=False)
+    # It has the other's whole record: what it does not share answers it as what is void does, whatever happens to both.
+    events.append(_parting(events, past, step.seq, run.wall_now()))
     blobs = await store.blobs(run_id)
-    await recall_again(run, past, blobs)
-    bring_to(run, past, recorded, blobs)
-    for seq, event in enumerate(past):
-        event.seq = seq
-    run.before, run.lives = past[-1].time, [(past[-1].time, run.wall_now())]
+    await recall_again(run, events, blobs)
+    rebuild(run, events, blobs, len(events))
+    run.source, run.began = run_id, trio.current_time() - run.before
     given_instead = edit if edit is _KEEP else run.keep(edit)
     await begin_log(run, store, (run_id, step.seq))
     assert run.durable is not None  # its log was begun
-    for event in past:
+    for event in events:
         run.durable.write(event)
     if edit is not _KEEP:
         branch = run.orchestrator.state.branches[step.branch]
@@ -163,6 +165,19 @@ async def fork(
         adopt(run)
     await carry_out(run)
     return concluded(run)
+
+
+def _parting(events: Sequence[e.Event], past: Sequence[e.Event], at: int, now: float) -> e.RunResumed:
+    """Return what makes void in a fork what it does not share; its clock goes on from there."""
+    n = max(event.n for event in events if not event.branch) + 1
+    event = e.RunResumed("", n, ("", 0), at, now)
+    event.seq, event.time, event.run_id = events[-1].seq + 1, past[-1].time, past[-1].run_id
+    return event
+
+
+def _source_of(info: RunInfo) -> str:
+    """Return the run that one was forked from; a nested run of a fork is a copy, and has not parted."""
+    return info.forked_from[0] if info.forked_from is not None and not info.parent else ""
 
 
 def place_of_step(events: Sequence[e.Event], at: int, run_id: str) -> int:
@@ -186,14 +201,13 @@ def place_of_step(events: Sequence[e.Event], at: int, run_id: str) -> int:
 async def _assembled(
     orchestra: Orchestra,
     engine: Engine,
-    store: Store,
-    run_id: str,
+    info: RunInfo,
     topology: Any,
     options: RunOptions,
     accept_changes: bool,
     new_id: str = "",
 ) -> RunShell:
-    info = await store.info(run_id)
+    run_id = info.run_id
     known = json.loads(info.fingerprint)
     if topology is None:
         topology = _drawn(run_id, known["drawn"])

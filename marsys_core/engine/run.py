@@ -60,6 +60,7 @@ class RunShell(Turns):
     ended: float = 0.0
     taken_up: bool = False
     voids: int | None = None
+    source: str = ""
     over: trio.Event | None = None
     _mail: dict[str, Command] = attrs.field(factory=dict)
     _tasks: dict[str, None] = attrs.field(factory=dict)
@@ -183,7 +184,8 @@ class RunShell(Turns):
         state = self.orchestrator.state
         if not state.finished:
             now, at = self.wall_now(), len(self.journal.events) + self.skipped
-            self.record(e.RunResumed("", state.run_n, ("", 0), at if self.voids is None else self.voids, now))
+            at = at if self.voids is None else self.voids
+            self.record(e.RunResumed("", state.run_n, ("", 0), at, now, self.source))
         self._tasks[ROOT] = None
         self._accept(self.orchestrator.resume())
         for branch in list(state.branches.values()):

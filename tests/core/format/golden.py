@@ -161,6 +161,7 @@ EVENTS: list[Event] = [
     e.TimerFired(*BRANCH, "A", 3),
     e.UserAsked(*BRANCH, "0:3", "A", "uncertain", {"tool": "pay"}, ("retry", "done", "fail")),
     e.ToolFailed(*BRANCH, "A", "f", "c1", "Odd: no", 0.5, (), "shop:Odd"),
+    e.RunResumed("", 4, ("", 0), 9, 1700000000.25, "q"),
 ]  # fmt: skip
 
 

@@ -56,7 +56,7 @@ CARRIED = {
     "TeamFailed": "node team call_id inner error steps usage tool_calls duration",
     "TeamFinished": "node team call_id inner result steps usage tool_calls duration",
     "TeamStarted": "node team call_id inner task",
-    "RunResumed": "at wall_time",
+    "RunResumed": "at wall_time source",
     "RunPaused": "",
     "RunWaiting": "requests",
     "TimerSet": "node seconds wall_time",
