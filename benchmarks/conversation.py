@@ -21,8 +21,6 @@ import trio
 
 from marsys import ExecutionConfig, Invoke, Orchestra, Return, agent
 from marsys.storage import SQLiteStore
-from marsys_core.engine.rebuild import read_part
-from marsys_core.values import Converter
 
 SAID = "I have read what you said, and this is what I think of it. " * 10
 LIMITS = ExecutionConfig(max_steps=1_000_000)
@@ -78,7 +76,7 @@ async def gone_on_with(path: Path, ring: Ring) -> None:
         print(f"{'until its next step, on going on':40} {wall:8.3f} s   {cpu:8.3f} s of CPU")
         middle = 3 * ring.steps // 2  # a step is three entries
         began = time.perf_counter(), time.process_time()
-        events = await read_part(store, Converter(), info.run_id, middle, middle + 4)
+        events = await orchestra.history(info.run_id, middle, middle + 4)
         wall = time.perf_counter() - began[0]
         print(f"{'an earlier step read in':40} {wall * 1000:8.1f} ms  {len(events)} events")
 

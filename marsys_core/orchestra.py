@@ -498,18 +498,23 @@ class Orchestra:
         return await store_of(self.engine).runs(status=wanted, session_id=session_id, limit=limit)
 
     @hosted
-    async def history(self, run_id: str) -> Sequence[Event]:
-        """Return the events of a run that is kept.
+    async def history(self, run_id: str, start: int = 0, stop: int | None = None) -> Sequence[Event]:
+        """Return the events of a run that is kept, or a part of them, without reading all that is before.
+
+        Args:
+            run_id: The run.
+            start: The `seq` of the first event.
+            stop: The `seq` after the last one; None for the end of the run.
 
         Raises:
             UnknownName: There is no such run.
             LifecycleError: The orchestra is not open, or keeps no runs.
         """
-        from marsys_core.engine.rebuild import read_events
+        from marsys_core.engine.rebuild import read_part
         from marsys_core.engine.resuming import store_of
 
         engine = self.engine
-        return read_events(await store_of(engine).entries(run_id), engine.converter, run_id)
+        return await read_part(store_of(engine), engine.converter, run_id, start, stop)
 
     @hosted
     async def forget_session(self, session_id: str) -> None:

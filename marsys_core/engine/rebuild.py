@@ -51,7 +51,9 @@ def read_events(
     return found
 
 
-async def read_part(store: Store, converter: Converter, run_id: str, start: int, stop: int) -> list[e.Event]:
+async def read_part(
+    store: Store, converter: Converter, run_id: str, start: int = 0, stop: int | None = None
+) -> list[e.Event]:
     """Return the events of a run from place `start` on and before `stop`, without reading all that is before.
 
     Raises:

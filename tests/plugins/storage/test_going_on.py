@@ -495,3 +495,24 @@ def test_a_process_that_dies_in_a_tool_leaves_a_call_that_nobody_repeats_silentl
         assert (
             "tool 'send' had been called with '{\"text\": \"hello \"}' when the run was interrupted" in text
         )
+
+
+def test_a_part_of_a_history_is_read_with_the_long_texts_that_it_refers_to(tmp_path):
+    said = "a long text that is handed on from one to the next " * 5
+
+    async def hand_on(prompt: Any) -> Any:
+        return prompt
+
+    agents = [agent(hand_on, name=name) for name in "ABC"]
+
+    async def main():
+        async with Orchestra(storage=tmp_path / "runs.db", agents=agents) as orchestra:
+            result = await orchestra.execute(said, "A -> B -> C")
+            whole = await orchestra.history(result.run_id)
+            for start in range(len(whole)):
+                part = await orchestra.history(result.run_id, start, start + 3)
+                assert list(map(e.identity, part)) == list(map(e.identity, whole[start : start + 3]))
+            assert len(await orchestra.history(result.run_id, len(whole))) == 0
+            return whole
+
+    assert sum(said in str(e.identity(event)) for event in trio.run(main)) > 3
